@@ -1,0 +1,38 @@
+"""Geometry, grids, meshes, sampling and domain decomposition; imported as ``pdesolve.domains``."""
+
+# The folder lies at the top of the checkout and is reached through a symlink. Imported as plain ``domains``
+# every class would exist twice, and isinstance checks between the two copies would fail far from the cause.
+if __name__ != "pdesolve.domains":
+    raise ImportError(f"this package is pdesolve.domains, not {__name__!r}: import it by its full name")
+
+from pdesolve.domains.decomposition import Decomposition, Interface, Patch, cartesian_decomposition
+from pdesolve.domains.geometry import Boundary, Box, Cuboid, Interval, Rectangle, TimeInterval
+from pdesolve.domains.grid import StructuredGrid
+from pdesolve.domains.sampling import (
+    AbstractSampler,
+    GradedSampler,
+    SobolSampler,
+    UniformSampler,
+    face_points,
+    sample_nodes,
+)
+
+__all__ = [
+    "AbstractSampler",
+    "Boundary",
+    "Box",
+    "Cuboid",
+    "Decomposition",
+    "GradedSampler",
+    "Interface",
+    "Interval",
+    "Patch",
+    "Rectangle",
+    "SobolSampler",
+    "StructuredGrid",
+    "TimeInterval",
+    "UniformSampler",
+    "cartesian_decomposition",
+    "face_points",
+    "sample_nodes",
+]

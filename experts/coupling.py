@@ -1,0 +1,165 @@
+"""How patches of one sample are tied together in the inner solve."""
+
+from __future__ import annotations
+
+import abc
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from pdesolve.discretization.abstract import AbstractDiscretization, Expansion, Points
+from pdesolve.domains.decomposition import Decomposition, Interface
+from pdesolve.domains.geometry import BOUNDARIES
+from pdesolve.experts.rows import Expand
+from pdesolve.nonlinear.rows import InterfaceBlock
+from pdesolve.problem import Problem
+
+
+class AbstractCoupling(abc.ABC):
+    """Adds rows between neighbouring patches."""
+
+    @abc.abstractmethod
+    def interfaces(
+        self,
+        problem: Problem,
+        discretization: AbstractDiscretization,
+        decomposition: Decomposition,
+        expand: Expand,
+        count: int,
+        generator: torch.Generator,
+    ) -> tuple[InterfaceBlock, ...]:
+        """Blocks between patches; none leaves the patches independent.
+
+        Arguments:
+            problem: gives the order of the equation across each interface.
+            discretization, decomposition: where the points are.
+            expand: the basis at points, one piece for each interface.
+            count: points on each interface.
+            generator: chooses them.
+        """
+
+
+@dataclass(frozen=True)
+class Independent(AbstractCoupling):
+    """No rows between patches: every patch is solved by itself, as published.
+
+    Notes:
+        A patch without initial or boundary data of its own is not determined by the equation alone: neighbours
+        then disagree at their interface however small the residual (docs/benchmarks.md shows by how much).
+
+    Source: Chalapathi, Du & Krishnapriyan, ICLR 2024.
+    """
+
+    def interfaces(
+        self,
+        problem: Problem,
+        discretization: AbstractDiscretization,
+        decomposition: Decomposition,
+        expand: Expand,
+        count: int,
+        generator: torch.Generator,
+    ) -> tuple[InterfaceBlock, ...]:
+        return ()
+
+
+@dataclass(frozen=True)
+class InterfaceRows(AbstractCoupling):
+    """Neighbours agree in value and normal derivatives below the equation's order across their interface.
+
+    Second order: value and flux. First order (transport, or an interface in time): value only; it is the downwind
+    patch that the row determines, as its upwind neighbour is already fixed by its own rows.
+    Row j is weight * (patch width)^j [∂_n^j u] / sqrt(count), so all have the units of u.
+
+    Arguments:
+        weight: factor beside the rows of the equation (default 3).
+    """
+
+    weight: float = 3.0
+
+    def __post_init__(self) -> None:
+        if not 0 < self.weight < float("inf"):
+            raise ValueError(f"weight must be finite and > 0, got {self.weight}")
+
+    def interfaces(
+        self,
+        problem: Problem,
+        discretization: AbstractDiscretization,
+        decomposition: Decomposition,
+        expand: Expand,
+        count: int,
+        generator: torch.Generator,
+    ) -> tuple[InterfaceBlock, ...]:
+        blocks = []
+        for axis in problem.domain.axes:
+            faces = [i for i in decomposition.interfaces if i.axis == axis]
+            if faces:
+                points = interface_points(discretization, decomposition, faces, axis, count, generator)
+                orders = tuple(axis * j for j in range(max(1, problem.trace.order(axis))))
+                expansion = expand(points, orders).double()
+                blocks.append(self._block(decomposition, faces, axis, orders, expansion, points))
+        return tuple(blocks)
+
+    def _block(
+        self,
+        decomposition: Decomposition,
+        faces: list[Interface],
+        axis: str,
+        orders: tuple[str, ...],
+        expansion: Expansion,
+        points: Points,
+    ) -> InterfaceBlock:
+        widths = [decomposition.patches[f.patches[0]].box.extent(axis) for f in faces]
+        sides, weights = [], []
+        for order in orders:
+            side = expansion.basis[order].flatten(2, 3)  # (batch, edge, point * component, unknown)
+            scale = self.weight * torch.tensor(widths, dtype=side.dtype, device=side.device) ** len(order)
+            sides.append(side)
+            weights.append((scale / points.shape[1] ** 0.5).unsqueeze(-1).expand(-1, side.shape[2]))
+        rows = torch.cat(sides, dim=2)
+        offset = torch.zeros_like(rows[..., 0])
+        edges = tuple(f.patches for f in faces)
+        return InterfaceBlock(edges, rows, rows, offset, torch.cat(weights, dim=1).unsqueeze(0))
+
+
+def interface_points(
+    discretization: AbstractDiscretization,
+    decomposition: Decomposition,
+    faces: list[Interface],
+    axis: str,
+    count: int,
+    generator: torch.Generator,
+) -> Points:
+    """Points on interfaces of one axis: on the upper face of each lower patch."""
+    return discretization.face(decomposition, [f.patches[0] for f in faces], BOUNDARIES[axis][1], count, generator)
+
+
+def interface_jumps(
+    problem: Problem,
+    discretization: AbstractDiscretization,
+    decomposition: Decomposition,
+    expand: Expand,
+    w: Tensor,
+    count: int,
+    generator: torch.Generator,
+) -> Mapping[str, Tensor]:
+    """Largest disagreement of neighbours at their interfaces, by derivative name, each (batch,).
+
+    Arguments:
+        w: weights, (batch, patch, n_basis). The rest as ``AbstractCoupling.interfaces``.
+    """
+    jumps: dict[str, Tensor] = {}
+    for axis in problem.domain.axes:
+        faces = [i for i in decomposition.interfaces if i.axis == axis]
+        if not faces:
+            continue
+        points = interface_points(discretization, decomposition, faces, axis, count, generator)
+        orders = tuple(axis * j for j in range(max(1, problem.trace.order(axis))))
+        expansion = expand(points, orders).double()
+        a, b = (torch.tensor(ends, device=w.device) for ends in zip(*(f.patches for f in faces), strict=True))
+        difference = (w[:, a] - w[:, b])[:, :, None, None, :]
+        for order in orders:
+            jump = (expansion.basis[order] * difference).sum(-1).abs().flatten(1).amax(1)
+            jumps[order] = torch.maximum(jumps[order], jump) if order in jumps else jump
+    return jumps

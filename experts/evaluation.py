@@ -1,0 +1,48 @@
+"""An ansatz with its weights, evaluated on a grid."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import torch
+from torch import Tensor
+
+from pdesolve.discretization.ansatz import Ansatz
+from pdesolve.domains.decomposition import Decomposition
+from pdesolve.domains.grid import StructuredGrid
+from pdesolve.field import Field
+
+_CHUNK = 1 << 15
+
+
+def evaluate(
+    ansatz: Ansatz,
+    parameters: Mapping[str, Tensor],
+    grid: StructuredGrid,
+    decomposition: Decomposition,
+    weights: Tensor,
+) -> Field:
+    """u = g + m Σ w_i N_i on the nodes of a grid, each node by the weights of the patch that owns it.
+
+    Arguments:
+        parameters: name -> (batch,) or (1,).
+        weights: (batch, n_patches, n_basis).
+
+    Notes:
+        Works through the nodes in chunks of 32768 and the cases one by one, so memory does not grow with either.
+    """
+    coordinates = {axis: value.flatten().to(weights) for axis, value in grid.coordinates().items()}
+    owner = decomposition.owner(coordinates)
+    cases = []
+    for case in range(weights.shape[0]):
+        own = {k: v[case : case + 1] if v.shape[0] > 1 else v for k, v in parameters.items()}
+        shaped = {name: value.reshape(-1, 1, 1) for name, value in own.items()}
+        parts = []
+        for start in range(0, grid.n_nodes, _CHUNK):
+            piece = slice(start, start + _CHUNK)
+            at = {axis: value[piece].reshape(1, 1, -1) for axis, value in coordinates.items()}
+            offset, basis = ansatz(at, shaped)
+            w = weights[case, owner[piece]]  # (point, n_basis)
+            parts.append(offset[0, 0] + torch.linalg.vecdot(basis[0, 0], w.unsqueeze(1)))
+        cases.append(torch.cat(parts).T.reshape(len(ansatz.fields), *grid.shape))
+    return Field(torch.stack(cases), grid, ansatz.fields)

@@ -1,0 +1,107 @@
+"""A network whose output meets the equation by construction: an ansatz and a constraint layer."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import final
+
+import torch
+from torch import Tensor
+
+from pdesolve.discretization.ansatz import Ansatz
+from pdesolve.domains.decomposition import Decomposition
+from pdesolve.domains.grid import StructuredGrid
+from pdesolve.experts.abstract import AbstractExpert
+from pdesolve.experts.coupling import AbstractCoupling
+from pdesolve.experts.evaluation import evaluate
+from pdesolve.experts.hard_constraint_layer import HardConstraintLayer
+from pdesolve.implicit import AbstractAdjoint, DetachedAdjoint
+from pdesolve.problem import Problem
+from pdesolve.solution import Solution
+
+
+@final
+class HardConstraintExpert(AbstractExpert):
+    """u = g + m Σ w_i N_i(ξ(x; p)), w solved for on the whole domain.
+
+    Arguments:
+        backbone: the trainable ansatz.
+        layer: the constraint layer, with a ``Collocation`` discretisation.
+        training_adjoint: adjoint used by ``residual`` (default ``DetachedAdjoint``: exact there, because training
+            minimises the very cost that the inner solve minimises).
+
+    Raises:
+        TypeError: a layer on a grid.
+    """
+
+    def __init__(
+        self, backbone: Ansatz, layer: HardConstraintLayer, training_adjoint: AbstractAdjoint | None = None
+    ) -> None:
+        super().__init__()
+        if layer.discretization.grid is not None:
+            raise TypeError("a HardConstraintExpert needs a layer with Collocation, got one on a grid")
+        self.backbone, self.layer = backbone, layer
+        self.training_adjoint = training_adjoint or DetachedAdjoint()
+
+    @property
+    def problem(self) -> Problem:
+        return self.layer.problem
+
+    def residual(
+        self, parameters: Mapping[str, Tensor], generator: torch.Generator
+    ) -> tuple[dict[str, Tensor], Tensor]:
+        return self.patch_residual(parameters, generator, self.layer.decomposition, self.layer.coupling)
+
+    def forward(
+        self,
+        parameters: Mapping[str, Tensor],
+        grid: StructuredGrid,
+        generator: torch.Generator | None = None,
+        throw: bool = True,
+    ) -> Solution:
+        return self.patch_solution(parameters, grid, generator, throw, self.layer.decomposition, self.layer.coupling)
+
+    def patch_residual(
+        self,
+        parameters: Mapping[str, Tensor],
+        generator: torch.Generator,
+        decomposition: Decomposition,
+        coupling: AbstractCoupling,
+    ) -> tuple[dict[str, Tensor], Tensor]:
+        """``residual`` with weights of their own on every patch of a decomposition."""
+        values = self.problem.batch_parameters(parameters)
+        found = self.layer.solve(
+            self.backbone, values, generator=generator, decomposition=decomposition, coupling=coupling,
+            adjoint=self.training_adjoint, throw=False,
+        )  # fmt: skip
+        w, rows = found.weights, found.rows
+        labels = {"equation": [rows.rows[0].residual(w).movedim(0, 1)]}
+        if rows.rows[1:]:
+            labels["conditions"] = [block.residual(w).movedim(0, 1) for block in rows.rows[1:]]
+        if rows.interfaces:
+            labels["interfaces"] = [block.residual(w) for block in rows.interfaces]
+        stacked = {name: torch.cat([p.flatten(1) for p in parts], dim=1) for name, parts in labels.items()}
+        return stacked, found.report.status
+
+    def patch_solution(
+        self,
+        parameters: Mapping[str, Tensor],
+        grid: StructuredGrid,
+        generator: torch.Generator | None,
+        throw: bool,
+        decomposition: Decomposition,
+        coupling: AbstractCoupling,
+    ) -> Solution:
+        """``forward`` with weights of their own on every patch of a decomposition."""
+        values = self.problem.batch_parameters(parameters)
+        with torch.no_grad():
+            found = self.layer.solve(
+                self.backbone, values, generator=generator, decomposition=decomposition, coupling=coupling,
+                throw=throw,
+            )  # fmt: skip
+            field = evaluate(self.backbone, values, grid, decomposition, found.weights)
+        interfaces: dict[str, tuple[float, ...]] = {}
+        for face in decomposition.interfaces:
+            known = interfaces.get(face.axis, ())
+            interfaces[face.axis] = known if face.position in known else (*known, face.position)
+        return Solution(field, found.report.status, found.report.stats, values, interfaces)

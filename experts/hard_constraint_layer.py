@@ -1,0 +1,224 @@
+"""The constraint layer: basis fields in, the combination that satisfies the equation out."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, final
+
+import torch
+from torch import Tensor, nn
+
+from pdesolve.discretization.abstract import AbstractDiscretization, Expansion, Points
+from pdesolve.discretization.grid_basis import GridBasis
+from pdesolve.domains.decomposition import Decomposition, cartesian_decomposition
+from pdesolve.experts.coupling import AbstractCoupling, Independent
+from pdesolve.experts.row_weight import AbstractRowWeight, TimePower, Unweighted
+from pdesolve.experts.rows import RowCounts, condition_rows, interior_rows
+from pdesolve.frames.abstract import AbstractLifting, NoLifting
+from pdesolve.implicit import AbstractAdjoint, ImplicitAdjoint
+from pdesolve.nonlinear.least_squares import LeastSquares
+from pdesolve.nonlinear.levenberg_marquardt import LevenbergMarquardt
+from pdesolve.nonlinear.minimise import AbstractNonlinearSolver, Minimum, minimise
+from pdesolve.problem import Problem
+from pdesolve.status import raise_unless_converged
+
+
+@dataclass(frozen=True, eq=False)
+class LayerReport:
+    """How the inner solves ended.
+
+    Arguments:
+        status: ``SolveStatus`` codes, (batch, n_patches).
+        stats: iterations, cost, relative_residual, stationarity, rank, each (batch, n_patches).
+        weights: w, (batch, n_patches, n_basis).
+    """
+
+    status: Tensor
+    stats: Mapping[str, Tensor]
+    weights: Tensor
+
+
+@dataclass(frozen=True, eq=False)
+class PatchSolve:
+    """An inner solve with the rows it was made of.
+
+    Arguments:
+        weights: w, (batch, n_patches, n_basis), with the adjoint's gradient.
+        report: status and statistics.
+        rows: the least-squares problem, with the gradient of its tensors.
+    """
+
+    weights: Tensor
+    report: LayerReport
+    rows: LeastSquares
+
+
+@final
+class HardConstraintLayer(nn.Module):
+    """u = g + m Σ_i w_i b_i with w = argmin Σ rows², the rows being F(u) and the conditions on every patch.
+
+    The solve is differentiated by the implicit function theorem, so the layer takes its place in any torch model.
+
+    Arguments:
+        problem: equation, domain, conditions.
+        discretization: ``FiniteDifferences(grid)`` for basis fields on a grid, ``Collocation()`` for an ``Ansatz``.
+        rows: points that carry rows on each patch (default ``RowCounts(2000)``).
+        decomposition: patches, each with weights of its own (default one patch).
+        coupling: ``Independent()`` (default) or ``InterfaceRows()``.
+        lifting: g and m for fields on a grid (default none: the conditions become rows); an ``Ansatz`` has its own.
+        row_weight: default ``TimePower(1)`` for problems in time, ``Unweighted()`` for steady ones.
+        condition_weight: factor of rows of conditions beside those of the equation (default 1; rows of both have
+            the units of u).
+        solver: default ``LevenbergMarquardt()``.
+        adjoint: default ``ImplicitAdjoint()``.
+        throw: raise ``SolveError`` when a member fails (default), or leave it to the report's status.
+        seed: of the points when a call gives no generator.
+
+    Raises:
+        ValueError, TypeError: at the call, when basis, conditions and problem do not fit together.
+
+    Notes:
+        The solve runs in float64 whatever the dtype of the basis; u comes back in the basis' dtype. No learned
+        parameters of its own.
+
+    Source: Negiar, Mahoney & Krishnapriyan, ICLR 2023; Chalapathi, Du & Krishnapriyan, ICLR 2024.
+    """
+
+    def __init__(
+        self,
+        problem: Problem,
+        discretization: AbstractDiscretization,
+        rows: RowCounts | None = None,
+        *,
+        decomposition: Decomposition | None = None,
+        coupling: AbstractCoupling | None = None,
+        lifting: AbstractLifting | None = None,
+        row_weight: AbstractRowWeight | None = None,
+        condition_weight: float = 1.0,
+        solver: AbstractNonlinearSolver | None = None,
+        adjoint: AbstractAdjoint | None = None,
+        throw: bool = True,
+        seed: int = 0,
+    ) -> None:
+        super().__init__()
+        if not isinstance(discretization, AbstractDiscretization):
+            raise TypeError(f"discretization must be an AbstractDiscretization, got {type(discretization).__name__}")
+        if not 0 < condition_weight < float("inf"):
+            raise ValueError(f"condition_weight must be finite and > 0, got {condition_weight}")
+        self.problem, self.discretization = problem, discretization
+        self.rows = rows or RowCounts(2000)
+        self.decomposition = decomposition or cartesian_decomposition(discretization.grid or problem.domain, {})
+        self.coupling = coupling or Independent()
+        self.lifting = lifting or NoLifting(problem.field_names)
+        self.row_weight = row_weight or (TimePower() if problem.domain.has_time else Unweighted())
+        self.condition_weight = condition_weight
+        self.solver = solver or LevenbergMarquardt()
+        self.adjoint = adjoint or ImplicitAdjoint()
+        self.throw, self.seed = throw, seed
+
+    def forward(
+        self,
+        basis: Any,
+        initial_condition: Tensor | None = None,
+        parameters: Mapping[str, Tensor | float] | None = None,
+        *,
+        generator: torch.Generator | None = None,
+    ) -> tuple[Tensor, LayerReport]:
+        """Solve for the weights and combine.
+
+        Arguments:
+            basis: for a grid, (batch, n_basis, *grid), or (batch, n_basis, component, *grid) for several fields.
+            initial_condition: (batch, *space) or (batch, component, *space) in place of the problem's own; only
+                without a lifting.
+            parameters: name -> number or (batch,).
+            generator: draws the points; default the layer's seed.
+
+        Returns:
+            u, (batch, component, *grid), and the report.
+        """
+        grid = self.discretization.grid
+        if grid is None:
+            raise TypeError(
+                f"{type(self.discretization).__name__} takes no fields on a grid: use FiniteDifferences(grid), or a "
+                "HardConstraintExpert for an Ansatz"
+            )
+        device = basis.device if isinstance(basis, Tensor) else None
+        values = self.problem.batch_parameters(parameters, device=device)
+        source = GridBasis.lifted(self.problem, grid, basis, self.lifting, values)
+        initial = None
+        if initial_condition is not None:
+            if self.lifting.imposes(self.problem.field_names[0], "initial"):
+                raise ValueError(
+                    "the lifting imposes the problem's own initial condition: pass no initial_condition, "
+                    "or use a layer without lifting"
+                )
+            initial = source.initial_data(grid, initial_condition)
+        found = self.solve(source, values, generator=generator, initial=initial)
+        return source.combine(self.decomposition, found.weights), found.report
+
+    def solve(
+        self,
+        source: Any,
+        parameters: Mapping[str, Tensor],
+        *,
+        generator: torch.Generator | None = None,
+        decomposition: Decomposition | None = None,
+        coupling: AbstractCoupling | None = None,
+        adjoint: AbstractAdjoint | None = None,
+        solver: AbstractNonlinearSolver | None = None,
+        initial: Any = None,
+        throw: bool | None = None,
+        start: Tensor | None = None,
+    ) -> PatchSolve:
+        """The weights on every patch; arguments left out are the layer's own.
+
+        Arguments:
+            source: what ``discretization.expand`` takes: an ``Ansatz`` or a ``GridBasis``.
+            parameters: name -> (batch,) or (1,), float64.
+            start: weights to begin from, (batch, n_patches, n_basis): a warm start.
+        """
+        generator = generator or torch.Generator().manual_seed(self.seed)
+        problem = self.assemble(source, parameters, generator, decomposition, coupling, initial)
+        method = solver or self.solver
+
+        def run(least_squares: LeastSquares) -> Minimum:
+            return minimise(least_squares, method, start)
+
+        minimum = (adjoint or self.adjoint).solve(problem, run)
+        if self.throw if throw is None else throw:
+            raise_unless_converged(minimum.status)
+        report = LayerReport(minimum.status, minimum.stats, minimum.w.detach())
+        return PatchSolve(minimum.w, report, problem)
+
+    def assemble(
+        self,
+        source: Any,
+        parameters: Mapping[str, Tensor],
+        generator: torch.Generator,
+        decomposition: Decomposition | None = None,
+        coupling: AbstractCoupling | None = None,
+        initial: Any = None,
+    ) -> LeastSquares:
+        """The least-squares problem, before it is solved; arguments as ``solve``."""
+        decomposition, coupling = decomposition or self.decomposition, coupling or self.coupling
+        problem, discretization = self.problem, self.discretization
+
+        def expand(points: Points, derivatives: tuple[str, ...]) -> Expansion:
+            return discretization.expand(source, points, parameters, derivatives)
+
+        points = discretization.interior(decomposition, self.rows.interior, generator)
+        expansion = expand(points, problem.trace.derivatives()).double()
+        blocks = [interior_rows(problem, expansion, points, parameters, self.row_weight)]
+        blocks += condition_rows(
+            problem, source.lifting.imposes, discretization, decomposition, expand,
+            parameters, self.rows.boundary, generator, self.condition_weight, initial,
+        )  # fmt: skip
+        interfaces = coupling.interfaces(problem, discretization, decomposition, expand, self.rows.interface, generator)
+        found = LeastSquares(tuple(blocks), interfaces)
+        if found.n_rows < found.shape[2]:
+            raise ValueError(
+                f"{found.n_rows} rows on a patch for {found.shape[2]} basis fields: the solve is not determined; "
+                f"raise the points of RowCounts above {found.shape[2]} or use fewer basis fields"
+            )
+        return found

@@ -1,0 +1,91 @@
+"""A mixture of experts over patches: one backbone, weights of their own on every patch, coupled at interfaces."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import final
+
+import torch
+from torch import Tensor
+
+from pdesolve.domains.decomposition import Decomposition
+from pdesolve.domains.grid import StructuredGrid
+from pdesolve.experts.abstract import AbstractExpert
+from pdesolve.experts.coupling import AbstractCoupling, InterfaceRows, interface_jumps
+from pdesolve.experts.hard_constraint_expert import HardConstraintExpert
+from pdesolve.problem import Problem
+from pdesolve.solution import Solution
+
+
+@final
+class MixtureOfExperts(AbstractExpert):
+    """u = Σ_k 1_k(x) (g + m Σ_i w_ki b_i): patch k of a decomposition has the weights w_k.
+
+    The patches share the expert's backbone. The coupling makes one block least-squares problem of them: block
+    diagonal for ``Independent``, with blocks between neighbours for ``InterfaceRows``.
+
+    Arguments:
+        decomposition: the patches; they must fill the problem's domain.
+        expert: backbone and constraint layer; its layer's own decomposition and coupling are not used.
+        coupling: default ``InterfaceRows()``.
+
+    Raises:
+        ValueError: a decomposition of another domain.
+
+    Source: Chalapathi, Du & Krishnapriyan, ICLR 2024 (independent experts); interface rows are this package's.
+    """
+
+    def __init__(
+        self,
+        decomposition: Decomposition,
+        expert: HardConstraintExpert,
+        coupling: AbstractCoupling | None = None,
+    ) -> None:
+        super().__init__()
+        if decomposition.domain != expert.problem.domain:
+            raise ValueError(
+                f"the decomposition covers {decomposition.domain}, the problem {expert.problem.domain}: "
+                "decompose problem.domain"
+            )
+        self.decomposition, self.expert = decomposition, expert
+        self.coupling = coupling or InterfaceRows()
+
+    @property
+    def problem(self) -> Problem:
+        return self.expert.problem
+
+    def residual(
+        self, parameters: Mapping[str, Tensor], generator: torch.Generator
+    ) -> tuple[dict[str, Tensor], Tensor]:
+        return self.expert.patch_residual(parameters, generator, self.decomposition, self.coupling)
+
+    def forward(
+        self,
+        parameters: Mapping[str, Tensor],
+        grid: StructuredGrid,
+        generator: torch.Generator | None = None,
+        throw: bool = True,
+    ) -> Solution:
+        return self.expert.patch_solution(parameters, grid, generator, throw, self.decomposition, self.coupling)
+
+    def jumps(
+        self, parameters: Mapping[str, Tensor], generator: torch.Generator | None = None, count: int = 200
+    ) -> Mapping[str, Tensor]:
+        """Largest disagreement of neighbours at their interfaces, by derivative name ("" is the value), (batch,).
+
+        Arguments:
+            count: points on each interface, other ones than the solve used.
+        """
+        layer, backbone = self.expert.layer, self.expert.backbone
+        values = self.problem.batch_parameters(parameters)
+        with torch.no_grad():
+            found = layer.solve(
+                backbone, values, generator=generator, decomposition=self.decomposition, coupling=self.coupling,
+                throw=False,
+            )  # fmt: skip
+            fresh = torch.Generator().manual_seed(layer.seed + 1)
+            return interface_jumps(
+                self.problem, layer.discretization, self.decomposition,
+                lambda points, derivatives: layer.discretization.expand(backbone, points, values, derivatives),
+                found.weights, count, fresh,
+            )  # fmt: skip

@@ -1,0 +1,5 @@
+"""Discretisations: what turns values on a grid, or an ansatz at points, into derivatives."""
+
+from pdesolve.discretization.finite_differences import FiniteDifferences
+
+__all__ = ["FiniteDifferences"]

@@ -1,0 +1,91 @@
+"""What a discretisation must give: points, and derivatives of basis fields at them."""
+
+from __future__ import annotations
+
+import abc
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from pdesolve.domains.decomposition import Decomposition
+from pdesolve.domains.grid import StructuredGrid
+
+
+@dataclass(frozen=True, eq=False)
+class Points:
+    """Points on a number of pieces (patches or faces).
+
+    Arguments:
+        coordinates: by axis, each (piece, point).
+        nodes: indices of grid nodes, (piece, point, axis), for discretisations that live on a grid.
+    """
+
+    coordinates: Mapping[str, Tensor]
+    nodes: Tensor | None = None
+
+    @property
+    def shape(self) -> tuple[int, int]:
+        pieces, points = next(iter(self.coordinates.values())).shape
+        return pieces, points
+
+
+@dataclass(frozen=True, eq=False)
+class Expansion:
+    """u = offset + Σ_i w_i basis_i and its derivatives at points.
+
+    Arguments:
+        basis: derivative name -> (batch, piece, point, component, n_basis).
+        offset: derivative name -> (batch, piece, point, component).
+    """
+
+    basis: Mapping[str, Tensor]
+    offset: Mapping[str, Tensor]
+
+    def double(self) -> Expansion:
+        """In float64, in which every solve is done."""
+        return Expansion(
+            {k: v.to(torch.float64) for k, v in self.basis.items()},
+            {k: v.to(torch.float64) for k, v in self.offset.items()},
+        )
+
+
+class AbstractDiscretization(abc.ABC):
+    """Chooses points and takes derivatives there: the only place that knows stencils or autograd."""
+
+    grid: StructuredGrid | None = None
+    """The grid it lives on, or None if points are free."""
+
+    @abc.abstractmethod
+    def interior(self, decomposition: Decomposition, n: int, generator: torch.Generator) -> Points:
+        """n points on every patch."""
+
+    @abc.abstractmethod
+    def face(
+        self,
+        decomposition: Decomposition,
+        patches: Sequence[int],
+        boundary: str,
+        n: int,
+        generator: torch.Generator,
+    ) -> Points:
+        """n points on the face called ``boundary`` ("initial" too) of each of the patches."""
+
+    @abc.abstractmethod
+    def expand(
+        self, basis: Any, points: Points, parameters: Mapping[str, Tensor], derivatives: tuple[str, ...]
+    ) -> Expansion:
+        """Derivatives of a basis at points.
+
+        Arguments:
+            basis: what this discretisation can differentiate; see the subclass.
+            points: where.
+            parameters: name -> (batch,) or (1,).
+            derivatives: names, "" for the value.
+
+        Raises:
+            TypeError: a basis of the wrong kind.
+            ValueError: a derivative that the discretisation cannot give.
+        """

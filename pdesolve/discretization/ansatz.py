@@ -1,0 +1,69 @@
+"""The basis of a coordinate network inside a frame: u = g + m Σ_i w_i N_i(ξ)."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any, final
+
+import torch
+from torch import Tensor, nn
+
+from pdesolve.frames.abstract import AbstractCoordinateMap, AbstractLifting, full_like, points_at
+from pdesolve.jet import Jet
+
+
+@final
+class Ansatz(nn.Module):
+    """u_c = g_c + m_c Σ_i w_i N_ci(ξ(x; p)) for every field c.
+
+    Arguments:
+        network: maps features (..., n_features) to (..., n_fields * n_basis); any ``nn.Module``.
+        coordinates: the map ξ.
+        lifting: g and m.
+        fields: names of the unknowns, in the order of the components.
+
+    Notes:
+        The network's output is multiplied by m, a constant basis field is not added: give the network a bias.
+    """
+
+    def __init__(
+        self,
+        network: nn.Module,
+        coordinates: AbstractCoordinateMap,
+        lifting: AbstractLifting,
+        fields: Sequence[str] = ("u",),
+    ) -> None:
+        super().__init__()
+        self.network, self.coordinates, self.lifting = network, coordinates, lifting
+        self.fields = tuple(fields)
+
+    def forward(self, coordinates: Mapping[str, Any], parameters: Mapping[str, Tensor]) -> tuple[Any, Any]:
+        """(offset, basis) at points, as tensors or, for jets in the coordinates, as jets.
+
+        Arguments:
+            coordinates: by axis, (1, piece, point).
+            parameters: by name, (batch, 1, 1) or (1, 1, 1).
+
+        Returns:
+            offset (batch, piece, point, component), basis (batch, piece, point, component, n_basis).
+        """
+        at = points_at(coordinates, parameters)
+        like = at[next(iter(coordinates))]
+        features = [full_like(f, like) for f in self.coordinates(at)]
+        raw = self.network(self._to_network(torch.stack(_broadcast(features), dim=-1)))
+        raw = raw.to(like.dtype)
+        shape = (*raw.shape[:-1], len(self.fields), raw.shape[-1] // len(self.fields))
+        lift, multiplier = self.lifting.lift(at), self.lifting.multiplier(at)
+        offset = torch.stack(_broadcast([full_like(lift[f], like) for f in self.fields]), dim=-1)
+        factor = torch.stack(_broadcast([full_like(multiplier[f], like) for f in self.fields]), dim=-1)
+        return offset, raw.reshape(*shape) * factor.unsqueeze(-1)
+
+    def _to_network(self, features: Any) -> Any:
+        parameter = next(self.network.parameters(), None)
+        return features if parameter is None else features.to(parameter.dtype)
+
+
+def _broadcast(items: list[Any]) -> list[Any]:
+    """Expand tensors or jets to their common shape."""
+    shape = torch.broadcast_shapes(*(item.shape for item in items))
+    return [item.expand(*shape) if isinstance(item, Jet) else item.expand(shape) for item in items]

@@ -1,0 +1,142 @@
+"""Collocation: derivatives of an ansatz at points, exactly, by forward differentiation."""
+
+from __future__ import annotations
+
+import abc
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, final
+
+import torch
+from torch import Tensor
+
+from pdesolve.discretization.abstract import AbstractDiscretization, Expansion, Points
+from pdesolve.discretization.ansatz import Ansatz
+from pdesolve.domains.decomposition import Decomposition
+from pdesolve.domains.geometry import Box
+from pdesolve.domains.sampling import AbstractSampler, SobolSampler, face_points
+from pdesolve.jet import Jet, closure
+
+Pair = tuple[Any, Any]
+
+
+class AbstractDifferentiation(abc.ABC):
+    """How an ansatz is differentiated."""
+
+    @abc.abstractmethod
+    def derivatives(
+        self,
+        ansatz: Ansatz,
+        coordinates: Mapping[str, Tensor],
+        parameters: Mapping[str, Tensor],
+        terms: tuple[str, ...],
+    ) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
+        """(offset, basis) by derivative name; arguments and shapes as ``Ansatz.forward``."""
+
+
+@final
+class TaylorMode(AbstractDifferentiation):
+    """All derivatives in one forward pass of truncated Taylor arithmetic (``pdesolve.jet``).
+
+    About three times cheaper than nested forward mode, and its backward pass is one of a plain network; the network
+    and frame must be written in operations that ``Jet`` knows, or a ``TypeError`` names the one it does not.
+    """
+
+    def derivatives(
+        self,
+        ansatz: Ansatz,
+        coordinates: Mapping[str, Tensor],
+        parameters: Mapping[str, Tensor],
+        terms: tuple[str, ...],
+    ) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
+        closed = closure(terms)
+        jets = {axis: Jet.variable(value, axis, closed) for axis, value in coordinates.items()}
+        offset, basis = ansatz(jets, parameters)
+        return {t: offset.term(t) for t in terms}, {t: basis.term(t) for t in terms}
+
+
+@final
+class ForwardMode(AbstractDifferentiation):
+    """Nested ``torch.func.jvp``: works for any module that torch.func can differentiate."""
+
+    def derivatives(
+        self,
+        ansatz: Ansatz,
+        coordinates: Mapping[str, Tensor],
+        parameters: Mapping[str, Tensor],
+        terms: tuple[str, ...],
+    ) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
+        axes = tuple(coordinates)
+
+        def value(*columns: Tensor) -> tuple[Pair, ...]:
+            return (ansatz(dict(zip(axes, columns, strict=True)), parameters),)
+
+        found: dict[str, Pair] = {}
+        maximal = [t for t in terms if not any(o != t and o.startswith(t) for o in terms)]
+        for term in maximal:
+            chain: Callable[..., tuple[Pair, ...]] = value
+            for axis in term:
+                chain = _extended(chain, axes.index(axis))
+            results = chain(*coordinates.values())
+            found.update({term[:k]: pair for k, pair in enumerate(results)})
+        return {t: found[t][0] for t in terms}, {t: found[t][1] for t in terms}
+
+
+def _extended(chain: Callable[..., tuple[Pair, ...]], position: int) -> Callable[..., tuple[Pair, ...]]:
+    """The chain of derivatives with one more, along the axis at ``position``, of its last entry."""
+
+    def longer(*columns: Tensor) -> tuple[Pair, ...]:
+        tangents = tuple(torch.ones_like(c) if i == position else torch.zeros_like(c) for i, c in enumerate(columns))
+        both: tuple[Any, ...] = torch.func.jvp(chain, columns, tangents)
+        return (*both[0], both[1][-1])
+
+    return longer
+
+
+@final
+@dataclass(frozen=True)
+class Collocation(AbstractDiscretization):
+    """Derivatives of an ``Ansatz`` at freely chosen points.
+
+    Arguments:
+        sampler: spreads the points over a patch (default scrambled Sobol points; for problems with an initial
+            layer ``GradedSampler({"t": 2})`` spreads them evenly in the square root of time).
+        differentiation: ``TaylorMode()`` (default), or ``ForwardMode()`` for modules it cannot run.
+    """
+
+    sampler: AbstractSampler = field(default_factory=SobolSampler)
+    differentiation: AbstractDifferentiation = field(default_factory=TaylorMode)
+
+    def interior(self, decomposition: Decomposition, n: int, generator: torch.Generator) -> Points:
+        return Points(self.sampler.sample(_boxes(decomposition), n, generator))
+
+    def face(
+        self,
+        decomposition: Decomposition,
+        patches: Sequence[int],
+        boundary: str,
+        n: int,
+        generator: torch.Generator,
+    ) -> Points:
+        boxes = _boxes(decomposition)
+        return Points(face_points([boxes[i] for i in patches], boundary, n, generator, self.sampler))
+
+    def expand(
+        self, basis: Any, points: Points, parameters: Mapping[str, Tensor], derivatives: tuple[str, ...]
+    ) -> Expansion:
+        if not isinstance(basis, Ansatz):
+            raise TypeError(
+                f"Collocation differentiates an Ansatz, got {type(basis).__name__}: wrap the network with "
+                "Ansatz(network, coordinates, lifting), or use FiniteDifferences for fields on a grid"
+            )
+        missing = {axis for term in derivatives for axis in term} - set(points.coordinates)
+        if missing:
+            raise ValueError(f"a derivative along {sorted(missing)} was asked for on axes {tuple(points.coordinates)}")
+        at = {axis: value.unsqueeze(0) for axis, value in points.coordinates.items()}
+        shaped = {name: value.reshape(-1, 1, 1) for name, value in parameters.items()}
+        offset, fields = self.differentiation.derivatives(basis, at, shaped, derivatives)
+        return Expansion(fields, offset)
+
+
+def _boxes(decomposition: Decomposition) -> list[Box]:
+    return [patch.box for patch in decomposition.patches]

@@ -1,0 +1,1 @@
+"""Frames: coordinates in which a solution is smooth, and liftings that meet its conditions exactly."""

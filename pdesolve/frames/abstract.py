@@ -1,0 +1,151 @@
+"""What a coordinate map and a lifting must give."""
+
+from __future__ import annotations
+
+import abc
+from collections.abc import Callable, Mapping
+from typing import Any, final
+
+import torch
+
+from pdesolve.condition import arguments, value_at
+from pdesolve.jet import Jet
+from pdesolve.namespace import Namespace
+
+Points = Namespace[Any]
+"""Coordinates (tensors or jets, (batch, patch, point)) and parameters (tensors, (batch, 1, 1)) by name."""
+
+
+class AbstractCoordinateMap(abc.ABC):
+    """Coordinates in which the solution is smooth: the inputs of a coordinate network.
+
+    Write it with torch operations that ``Jet`` supports; it is called with jets to get derivatives.
+    """
+
+    @property
+    @abc.abstractmethod
+    def n_features(self) -> int:
+        """Number of features."""
+
+    @abc.abstractmethod
+    def __call__(self, at: Points) -> list[Any]:
+        """Features at points, each (batch, patch, point), of order one in size."""
+
+
+class AbstractLifting(abc.ABC):
+    """u = g + m v: g meets the initial and boundary conditions, m vanishes where they are imposed, v is free."""
+
+    @abc.abstractmethod
+    def lift(self, at: Points) -> dict[str, Any]:
+        """g by field, each (batch, patch, point)."""
+
+    @abc.abstractmethod
+    def multiplier(self, at: Points) -> dict[str, Any]:
+        """m by field, each (batch, patch, point)."""
+
+    @abc.abstractmethod
+    def imposes(self, field: str, boundary: str) -> bool:
+        """Whether u = g + m v meets the condition on this boundary ("initial" too) exactly for every v.
+
+        Conditions that are not imposed enter the least-squares problem as rows.
+        """
+
+
+@final
+class FunctionCoordinates(AbstractCoordinateMap):
+    """A user's own features.
+
+    Arguments:
+        functions: each reads axes and parameters by argument name, ``lambda x, t: x / torch.sqrt(t + 0.1)``.
+    """
+
+    def __init__(self, *functions: Callable[..., Any]) -> None:
+        if not functions:
+            raise ValueError("a coordinate map needs at least one feature")
+        self._functions = functions
+
+    @property
+    def n_features(self) -> int:
+        return len(self._functions)
+
+    def __call__(self, at: Points) -> list[Any]:
+        return [value_at(f, at) for f in self._functions]
+
+
+@final
+class FunctionLifting(AbstractLifting):
+    """A user's own lifting for one field.
+
+    Arguments:
+        lift, multiplier: g and m, functions of axes and parameters by argument name.
+        imposed: names of the boundaries ("initial" too) on which g + m v is exact for every v.
+        field: the unknown.
+    """
+
+    def __init__(
+        self,
+        lift: Callable[..., Any],
+        multiplier: Callable[..., Any],
+        imposed: tuple[str, ...],
+        field: str = "u",
+    ) -> None:
+        self._lift, self._multiplier, self._imposed, self._field = lift, multiplier, imposed, field
+
+    def lift(self, at: Points) -> dict[str, Any]:
+        return {self._field: value_at(self._lift, at)}
+
+    def multiplier(self, at: Points) -> dict[str, Any]:
+        return {self._field: value_at(self._multiplier, at)}
+
+    def imposes(self, field: str, boundary: str) -> bool:
+        return field == self._field and boundary in self._imposed
+
+
+@final
+class NoLifting(AbstractLifting):
+    """u = v: every condition becomes rows of the least-squares problem.
+
+    Arguments:
+        fields: the unknowns.
+    """
+
+    def __init__(self, fields: tuple[str, ...]) -> None:
+        self._fields = fields
+
+    def lift(self, at: Points) -> dict[str, Any]:
+        return dict.fromkeys(self._fields, 0.0)
+
+    def multiplier(self, at: Points) -> dict[str, Any]:
+        return dict.fromkeys(self._fields, 1.0)
+
+    def imposes(self, field: str, boundary: str) -> bool:
+        return False
+
+
+def points_at(coordinates: Mapping[str, Any], parameters: Mapping[str, Any]) -> Points:
+    """Coordinates and parameters under one roof, for frames and conditions."""
+    return Namespace({**coordinates, **parameters}, "axis or parameter")
+
+
+def full_like(value: Any, like: Any) -> Any:
+    """A number, tensor or jet as a jet or tensor of the shape of ``like``."""
+    if isinstance(value, Jet):
+        return value.expand(*torch.broadcast_shapes(value.shape, like.shape))
+    if isinstance(like, Jet):
+        tensor = torch.as_tensor(value, dtype=like.dtype, device=like.device)
+        return Jet.constant(tensor.expand(torch.broadcast_shapes(tensor.shape, like.shape)), like.terms)
+    tensor = torch.as_tensor(value, dtype=like.dtype, device=like.device)
+    return tensor.expand(torch.broadcast_shapes(tensor.shape, like.shape))
+
+
+__all__ = [
+    "AbstractCoordinateMap",
+    "AbstractLifting",
+    "FunctionCoordinates",
+    "FunctionLifting",
+    "NoLifting",
+    "Points",
+    "arguments",
+    "full_like",
+    "points_at",
+]

@@ -1,0 +1,73 @@
+"""How fast an equation diffuses, read off its residual."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import torch
+from torch import Tensor
+
+from pdesolve.condition import value_at
+from pdesolve.pde.trace import Term, evaluate
+from pdesolve.problem import Problem
+
+_SAMPLES = 9
+
+
+def is_parabolic(problem: Problem, axis: str) -> bool:
+    """First order in time and second along ``axis``, for its first field."""
+    return problem.domain.has_time and problem.trace.order("t") == 1 and problem.trace.order(axis) == 2
+
+
+def largest_diffusivity(problem: Problem, axis: str, parameters: Mapping[str, Tensor]) -> Tensor:
+    """κ = max |∂F/∂u_xx / ∂F/∂u_t| over the values that the conditions prescribe, derivatives taken as zero.
+
+    The largest value sets the width of the solution's layers: it is what similarity coordinates are scaled by.
+
+    Arguments:
+        problem: parabolic along ``axis`` (``is_parabolic``).
+        parameters: name -> (batch,) or (1,).
+
+    Returns:
+        (batch,) or (1,), in length²/time.
+    """
+    name = problem.field_names[0]
+    columns = {key: value.reshape(-1, 1) for key, value in parameters.items()}
+    values = _prescribed(problem, name, columns)
+    like = values[:, :1]
+    middle = {a: torch.full_like(like, sum(problem.domain.bounds(a)) / 2) for a in problem.domain.axes}
+    with torch.enable_grad():
+        terms: dict[Term, Tensor] = {t: torch.zeros_like(values).requires_grad_() for t in problem.trace.terms}
+        terms[name, ""] = values.detach().requires_grad_()
+        known = [t for t in problem.trace.terms if t in ((name, "t"), (name, 2 * axis))]
+        first = evaluate(problem.pde, terms, middle, columns)[0]
+        slopes = torch.autograd.grad(
+            first.sum(), [terms[t] for t in known], create_graph=torch.is_grad_enabled(), allow_unused=True
+        )
+    by_term = {t: s for t, s in zip(known, slopes, strict=True) if s is not None}
+    if len(by_term) < 2:
+        raise ValueError(f"the residual's first equation holds no {name}.t or no {name}.{2 * axis}")
+    kappa: Tensor = (by_term[name, 2 * axis] / by_term[name, "t"]).abs().amax(-1)
+    return kappa
+
+
+def _prescribed(problem: Problem, name: str, columns: Mapping[str, Tensor]) -> Tensor:
+    """Values of the field on the initial and Dirichlet-like boundaries, (batch, n)."""
+    like = next(iter(columns.values())) if columns else torch.zeros(1, 1, dtype=torch.float64)
+    unit = torch.linspace(0, 1, _SAMPLES, dtype=like.dtype, device=like.device)
+    at = {}
+    for axis in problem.domain.axes:
+        lower, upper = problem.domain.bounds(axis)
+        at[axis] = (lower + (upper - lower) * unit).unsqueeze(0)
+    found = []
+    for (field, order), value in problem.resolved.initial.items():
+        if field == name and order == 0:
+            found.append(value_at(value, {**at, **columns}))
+    for face in problem.resolved.faces:
+        if face.field == name and not face.is_neumann:
+            gamma, alpha = (value_at(v, {**at, **columns}) for v in (face.value, face.alpha))
+            found.append(gamma / alpha)
+    tensors = [torch.as_tensor(f, dtype=like.dtype, device=like.device) for f in found] or [like * 0 + 1]
+    batch = max(t.shape[0] if t.ndim > 1 else 1 for t in tensors)
+    rows = [(t if t.ndim > 1 else t.reshape(1, -1)).expand(batch, -1) for t in tensors]
+    return torch.cat(rows, dim=-1)

@@ -1,0 +1,36 @@
+"""A frame made from nothing but the problem."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from pdesolve.frames.abstract import AbstractCoordinateMap, AbstractLifting
+from pdesolve.frames.diffusivity import is_parabolic
+from pdesolve.frames.similarity import SimilarityCoordinates, SimilarityLifting
+from pdesolve.frames.transfinite import ScaledCoordinates, TransfiniteLifting
+from pdesolve.problem import Problem, ProblemFamily
+
+
+@dataclass(frozen=True)
+class Frame:
+    """A coordinate map and a lifting that belong together."""
+
+    coordinates: AbstractCoordinateMap
+    lifting: AbstractLifting
+
+
+def generic_frame(problem: Problem | ProblemFamily) -> Frame:
+    """Coordinates and lifting read off a problem's equation and conditions.
+
+    Parabolic problems of one field on an interval get similarity coordinates and the corner lifting, with the length
+    scale taken from the residual's own derivatives; all others get scaled coordinates and the transfinite lifting.
+
+    Arguments:
+        problem: a problem, or a family, whose varying parameters become features.
+    """
+    base = problem.problem if isinstance(problem, ProblemFamily) else problem
+    varied = {n: d.bounds for n, d in problem.distributions.items()} if isinstance(problem, ProblemFamily) else {}
+    one_field = len(base.field_names) == 1
+    if one_field and base.domain.space_axes == ("x",) and is_parabolic(base, "x"):
+        return Frame(SimilarityCoordinates(base, "x", varied), SimilarityLifting(base, "x"))
+    return Frame(ScaledCoordinates(base, varied), TransfiniteLifting(base))

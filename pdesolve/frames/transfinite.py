@@ -1,0 +1,113 @@
+"""The lifting for problems on boxes whose conditions agree where they meet."""
+
+from __future__ import annotations
+
+from typing import Any, final
+
+from pdesolve.condition import value_at
+from pdesolve.frames.abstract import AbstractCoordinateMap, AbstractLifting, Points, full_like
+from pdesolve.frames.similarity import varied_features
+from pdesolve.problem import Problem
+
+
+@final
+class ScaledCoordinates(AbstractCoordinateMap):
+    """Every axis mapped linearly to [-1, 1], then the varying parameters.
+
+    Arguments:
+        problem: gives the domain.
+        parameters: names of varying parameters to append, with their ranges mapped to [-1, 1].
+    """
+
+    def __init__(self, problem: Problem, parameters: dict[str, tuple[float, float]] | None = None) -> None:
+        self.domain, self.varied = problem.domain, dict(parameters or {})
+
+    @property
+    def n_features(self) -> int:
+        return len(self.domain.axes) + len(self.varied)
+
+    def __call__(self, at: Points) -> list[Any]:
+        features = []
+        for axis in self.domain.axes:
+            lower, upper = self.domain.bounds(axis)
+            features.append((at[axis] - (lower + upper) / 2) * (2.0 / (upper - lower)))
+        return features + varied_features(self.varied, at)
+
+
+@final
+class TransfiniteLifting(AbstractLifting):
+    """g = Σ_i c_i W_i, W_i = Π_{j≠i} φ_j / Σ_k Π_{j≠k} φ_j, and m = Π φ_i, over initial and Dirichlet conditions.
+
+    φ_i is the scaled distance to the set where condition i holds: (t - t0)/T to the power of the order in time for
+    initial conditions, the distance to a face over the domain's extent for Dirichlet ones. Robin, Neumann and
+    periodic conditions enter as rows.
+
+    Arguments:
+        problem: on a box of one to three space dimensions, with or without time, any number of fields.
+
+    Notes:
+        Where two conditions meet and disagree g is discontinuous, as the solution is; for parabolic problems
+        ``SimilarityLifting`` resolves that corner, this one does not.
+
+    Source: Rvachev et al. 2001; Sukumar & Srivastava 2022 (CMAME 389) for exact imposition in neural solvers.
+    """
+
+    def __init__(self, problem: Problem) -> None:
+        self.problem = problem
+
+    def lift(self, at: Points) -> dict[str, Any]:
+        return {name: self._lift(name, at) for name in self.problem.field_names}
+
+    def multiplier(self, at: Points) -> dict[str, Any]:
+        out = {}
+        for name in self.problem.field_names:
+            product: Any = full_like(1.0, self._like(at))
+            for distance, _ in self._conditions(name, at):
+                product = product * distance
+            out[name] = product
+        return out
+
+    def imposes(self, field: str, boundary: str) -> bool:
+        if boundary == "initial":
+            return True
+        return self.problem.resolved.face(field, boundary).is_dirichlet
+
+    def _like(self, at: Points) -> Any:
+        return at[self.problem.domain.axes[0]]
+
+    def _lift(self, name: str, at: Points) -> Any:
+        conditions = self._conditions(name, at)
+        total: Any = full_like(0.0, self._like(at))
+        if not conditions:
+            return total
+        weights = []
+        for i in range(len(conditions)):
+            weight: Any = full_like(1.0, self._like(at))
+            for j, (distance, _) in enumerate(conditions):
+                if j != i:
+                    weight = weight * distance
+            weights.append(weight)
+        norm = sum(weights[1:], weights[0])
+        for weight, (_, target) in zip(weights, conditions, strict=True):
+            total = total + weight * target
+        return total / norm
+
+    def _conditions(self, name: str, at: Points) -> list[tuple[Any, Any]]:
+        """(φ_i, c_i) of each condition that is imposed."""
+        found: list[tuple[Any, Any]] = []
+        orders = [order for field, order in self.problem.resolved.initial if field == name]
+        if orders:
+            start, end = self.problem.domain.bounds("t")
+            elapsed = at["t"] - start
+            target: Any = 0.0
+            for order in sorted(orders):
+                value = value_at(self.problem.resolved.initial[name, order], at)
+                target = value if order == 0 else target + elapsed * value
+            found.append(((elapsed * (1.0 / (end - start))) ** len(orders), target))
+        for face in self.problem.resolved.faces:
+            if face.field == name and face.is_dirichlet:
+                lower, upper = self.problem.domain.bounds(face.axis)
+                x = at[face.axis]
+                distance = (x - lower if face.side < 0 else upper - x) * (1.0 / (upper - lower))
+                found.append((distance, value_at(face.value, at) / value_at(face.alpha, at)))
+        return found

@@ -1,0 +1,67 @@
+"""The activation of a coordinate network on jets of order two, as one autograd function.
+
+For y = tanh(f) with derivatives f_i, f_ij, and φ' = 1 - y², φ'' = -2 y φ', φ''' = (6 y² - 2) φ':
+
+    forward   y_i = φ' f_i,                   y_ij = φ' f_ij + φ'' f_i f_j
+    backward  df   = φ' g + φ'' (Σ g_i f_i + Σ g_ij f_ij) + φ''' Σ g_ij f_i f_j
+              df_i = φ' g_i + φ'' Σ_j (1 + δ_ij) g_ij f_j,   df_ij = φ' g_ij
+
+Written out because these few lines are most of the cost of a training step: autograd through the same
+formulas keeps about ten temporaries a layer and is three times slower on a CPU (docs/benchmarks.md).
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.autograd.function import once_differentiable
+
+
+class _FusedTanh(torch.autograd.Function):
+    """Stacked jets in, stacked jets out; ``pairs`` holds (row of ij, row of i, row of j)."""
+
+    @staticmethod
+    def forward(ctx: Any, data: Tensor, pairs: tuple[tuple[int, int, int], ...]) -> Tensor:
+        out = torch.empty_like(data)
+        value = torch.tanh(data[0], out=out[0])
+        slope = torch.addcmul(torch.ones_like(value), value, value, value=-1.0)
+        torch.mul(data[1:], slope, out=out[1:])
+        curvature = slope.mul_(value) if pairs else slope
+        for row, i, j in pairs:
+            out[row].addcmul_(data[i] * data[j], curvature, value=-2.0)
+        ctx.save_for_backward(data, out)
+        ctx.pairs = pairs
+        return out
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, None]:
+        data, out = ctx.saved_tensors
+        value = out[0]
+        square = value * value
+        slope = 1.0 - square
+        curvature = (value * slope).mul_(-2.0)
+        back = grad * slope
+        if data.shape[0] > 1:
+            back[0].addcmul_(torch.linalg.vecdot(grad[1:], data[1:], dim=0), curvature)
+        third = square.mul_(6.0).sub_(2.0).mul_(slope) if ctx.pairs else square
+        for row, i, j in ctx.pairs:
+            weighted = grad[row] * curvature
+            back[i].addcmul_(weighted, data[j])
+            back[j].addcmul_(weighted, data[i])
+            back[0].addcmul_((grad[row] * third).mul_(data[i]), data[j])
+        return back, None
+
+
+def fused_tanh(data: Tensor, terms: tuple[str, ...]) -> Tensor:
+    """tanh of stacked jets whose terms have order two at most.
+
+    Arguments:
+        data: (n_terms, *shape), the value first.
+        terms: their names, closed downward.
+    """
+    pairs = tuple((terms.index(t), terms.index(t[0]), terms.index(t[1])) for t in terms if len(t) == 2)
+    out: Tensor = _FusedTanh.apply(data, pairs)  # type: ignore[no-untyped-call]
+    return out

@@ -1,0 +1,1 @@
+"""Linear algebra: batched block-sparse factorisations."""

@@ -1,0 +1,175 @@
+"""One block least-squares problem: rows on patches, rows between patches, a ridge."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+import torch
+from torch import Tensor
+
+from pdesolve.linalg.block_cholesky import BlockMatrix
+from pdesolve.linalg.elimination import Edge
+from pdesolve.nonlinear.rows import InterfaceBlock, RowBlock
+
+
+@dataclass(frozen=True, eq=False)
+class Normal:
+    """A linearisation: what a Gauss-Newton type step needs.
+
+    Arguments:
+        cost: 1/2 |r|², by member.
+        gradient: Jᵀ r, (batch, patch, N).
+        gram: JᵀJ.
+        magnitude: size of the terms that cancel in r, by member; sets the round-off floor.
+    """
+
+    cost: Tensor
+    gradient: Tensor
+    gram: BlockMatrix
+    magnitude: Tensor
+
+
+@dataclass(frozen=True, eq=False)
+class LeastSquares:
+    """min over w of 1/2 Σ |r(w)|² + 1/2 wᵀ Γ w, batched over samples and patches.
+
+    A *member* is what is solved as one: a patch of a sample where patches are independent, a whole sample where
+    interface rows couple them. Values by member have shape (batch, patch) or (batch, 1) and broadcast.
+
+    Arguments:
+        rows: blocks on the patches.
+        interfaces: blocks between patches; none makes every patch independent.
+        ridge: Γ, (batch, patch, N, N), symmetric positive semidefinite, a constant in every derivative.
+    """
+
+    rows: tuple[RowBlock, ...]
+    interfaces: tuple[InterfaceBlock, ...] = ()
+    ridge: Tensor | None = None
+
+    @property
+    def shape(self) -> tuple[int, int, int]:
+        """(batch, patches, unknowns of a patch)."""
+        batch, patches, _, unknowns = self.rows[0].basis[0].shape
+        return batch, patches, unknowns
+
+    @property
+    def like(self) -> Tensor:
+        return self.rows[0].basis[0]
+
+    @property
+    def n_rows(self) -> int:
+        """Rows of one patch, for checks of rank."""
+        return sum(block.basis[0].shape[2] for block in self.rows)
+
+    @property
+    def edges(self) -> tuple[Edge, ...]:
+        found: dict[Edge, None] = {}
+        for block in self.interfaces:
+            found.update(dict.fromkeys(block.edges))
+        return tuple(found)
+
+    def zeros(self) -> Tensor:
+        """The starting point w = 0: the lifting."""
+        return self.like.new_zeros(self.shape)
+
+    def by_member(self, per_patch: Tensor) -> Tensor:
+        """Sum (batch, patch) over what is solved as one."""
+        return per_patch.sum(1, keepdim=True) if self.interfaces else per_patch
+
+    def any_member(self, per_patch: Tensor) -> Tensor:
+        """Logical or over what is solved as one."""
+        return per_patch.any(1, keepdim=True) if self.interfaces else per_patch
+
+    def max_member(self, per_patch: Tensor) -> Tensor:
+        return per_patch.amax(1, keepdim=True) if self.interfaces else per_patch
+
+    def tensors(self) -> list[Tensor]:
+        """All tensors that a gradient may be asked for, block after block."""
+        rows = [t for block in self.rows for t in block.tensors()]
+        return rows + [t for interface in self.interfaces for t in interface.tensors()]
+
+    def with_tensors(self, tensors: Sequence[Tensor]) -> LeastSquares:
+        """The same problem on other tensors, in the order of ``tensors()``."""
+        queue = list(tensors)
+
+        def take(count: int) -> list[Tensor]:
+            head = queue[:count]
+            del queue[:count]
+            return head
+
+        rows = tuple(b.with_tensors(take(len(b.tensors()))) for b in self.rows)
+        interfaces = tuple(b.with_tensors(take(len(b.tensors()))) for b in self.interfaces)
+        return replace(self, rows=rows, interfaces=interfaces)
+
+    def detached(self) -> LeastSquares:
+        return self.with_tensors([t.detach() for t in self.tensors()])
+
+    def transformed(self, transform: Tensor) -> LeastSquares:
+        """The problem in unknowns c with w = transform c, (batch, patch, N, N)."""
+        ridge = None if self.ridge is None else transform.mT @ self.ridge @ transform
+        return LeastSquares(
+            tuple(b.transformed(transform) for b in self.rows),
+            tuple(b.transformed(transform) for b in self.interfaces),
+            ridge,
+        )
+
+    def cost(self, w: Tensor) -> Tensor:
+        """1/2 |r|² + 1/2 wᵀΓw, by member."""
+        total = sum((b.residual(w).square().sum(-1).sum(0) for b in self.rows), w.new_zeros(w.shape[:2]))
+        if self.ridge is not None:
+            total = total + torch.linalg.vecdot(w, _times(self.ridge, w))
+        cost = self.by_member(total)
+        for block in self.interfaces:
+            cost = cost + block.residual(w).square().sum(dim=(1, 2))[:, None]
+        return 0.5 * cost
+
+    def linearise(self, w: Tensor) -> Normal:
+        """Cost, gradient and Gauss-Newton matrix at w."""
+        diagonal = self.zeros().unsqueeze(-1).expand(*self.shape, self.shape[2])
+        gradient, total = self.zeros(), w.new_zeros(w.shape[:2])
+        for block in self.rows:
+            residuals, jacobians = block.linearise(w)
+            for r, j in zip(residuals, jacobians, strict=True):
+                diagonal = diagonal + j.mT @ j
+                gradient = gradient + (j.mT @ r.unsqueeze(-1)).squeeze(-1)
+                total = total + r.square().sum(-1)
+        if self.ridge is not None:
+            pull = _times(self.ridge, w)
+            diagonal, gradient = diagonal + self.ridge, gradient + pull
+            total = total + torch.linalg.vecdot(w, pull)
+        cost = self.by_member(total)
+        coupling: dict[Edge, Tensor] = {}
+        for interface in self.interfaces:
+            a, b = interface.left * interface.weight.unsqueeze(-1), interface.right * interface.weight.unsqueeze(-1)
+            r = interface.residual(w)
+            cost = cost + r.square().sum(dim=(1, 2))[:, None]
+            column = r.unsqueeze(-1)
+            gradient = interface.scatter(gradient, (a.mT @ column).squeeze(-1), -(b.mT @ column).squeeze(-1))
+            diagonal = interface.scatter(diagonal, a.mT @ a, b.mT @ b)
+            cross = -(a.mT @ b)
+            for e, edge in enumerate(interface.edges):
+                coupling[edge] = coupling.get(edge, 0.0) + cross[:, e]
+        size = (diagonal.diagonal(dim1=-2, dim2=-1).clamp_min(0).sqrt() * w.abs()).sum(-1)
+        gram = BlockMatrix(diagonal, _stacked(coupling, diagonal), tuple(coupling))
+        return Normal(0.5 * cost, gradient, gram, self.max_member(size))
+
+    def hessian(self, w: Tensor, gram: BlockMatrix) -> BlockMatrix:
+        """The full second derivative of the cost: the Gauss-Newton matrix plus Σ r ∂²r."""
+        diagonal = gram.diagonal
+        for block in self.rows:
+            diagonal = diagonal + block.curvature(w)
+        return BlockMatrix(diagonal, gram.coupling, gram.edges)
+
+    def pullback(self, w: Tensor, direction: Tensor) -> list[Tensor]:
+        """∂/∂tensors of (gradient of the cost) · direction, in the order of ``tensors()``."""
+        rows = [g for block in self.rows for g in block.pullback(w, direction)]
+        return rows + [g for interface in self.interfaces for g in interface.pullback(w, direction)]
+
+
+def _times(matrix: Tensor, w: Tensor) -> Tensor:
+    return (matrix @ w.unsqueeze(-1)).squeeze(-1)
+
+
+def _stacked(coupling: dict[Edge, Tensor], like: Tensor) -> Tensor:
+    return torch.stack(list(coupling.values()), 1) if coupling else like[:, :0]

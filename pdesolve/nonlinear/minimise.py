@@ -1,0 +1,169 @@
+"""The one loop that runs every nonlinear solver: counting, NaN checks, masks and status live here."""
+
+from __future__ import annotations
+
+import abc
+import logging
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from pdesolve.nonlinear.least_squares import LeastSquares, Normal
+from pdesolve.nonlinear.ridge import AbstractRidge
+from pdesolve.nonlinear.whitening import Whitening
+from pdesolve.status import SolveStatus
+
+_log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, eq=False)
+class Iterate:
+    """Where every member stands.
+
+    Arguments:
+        w: unknowns, (batch, patch, N).
+        normal: linearisation at w.
+        memory: what the solver keeps, tensors by member.
+        failed: members on which the solver gave up, with no step left to try.
+        stagnated: members whose last step was too small to matter.
+    """
+
+    w: Tensor
+    normal: Normal
+    memory: dict[str, Tensor]
+    failed: Tensor
+    stagnated: Tensor
+
+
+class AbstractNonlinearSolver(abc.ABC):
+    """A method that improves w step by step; ``minimise`` owns the loop around it."""
+
+    max_steps: int
+    gtol: float
+    ridge: AbstractRidge
+    whitening: Whitening
+
+    @abc.abstractmethod
+    def init(self, problem: LeastSquares, w: Tensor, normal: Normal) -> Iterate:
+        """The first iterate."""
+
+    @abc.abstractmethod
+    def step(self, problem: LeastSquares, iterate: Iterate, active: Tensor) -> Iterate:
+        """One step for the members in ``active``; the others keep their w."""
+
+    def terminate(self, iterate: Iterate) -> Tensor:
+        """Which members are stationary: max_j |J_j·r| / (|J_j| |r|) <= gtol, or zero to round-off."""
+        return stationarity(iterate.normal) <= self.gtol
+
+
+@dataclass(frozen=True, eq=False)
+class Minimum:
+    """What ``minimise`` returns.
+
+    Arguments:
+        w: unknowns of the problem as given, (batch, patch, N).
+        status: ``SolveStatus`` codes, (batch, patch).
+        stats: by name, each (batch, patch): iterations, cost, relative_residual, stationarity, rank.
+        problem: the problem that was solved, ridge included, in the solver's own unknowns c.
+        transform: w = transform c, or None for w = c.
+    """
+
+    w: Tensor
+    status: Tensor
+    stats: dict[str, Tensor]
+    problem: LeastSquares
+    transform: Tensor | None = None
+    extra: dict[str, Any] = field(default_factory=dict)
+
+
+def stationarity(normal: Normal) -> Tensor:
+    """max_j |J_j·r| / (|J_j| |r| + round-off), by member: the largest cosine between the residual and a column."""
+    columns = normal.gram.diagonal.diagonal(dim1=-2, dim2=-1).clamp_min(0).sqrt()
+    tiny = torch.finfo(columns.dtype).tiny
+    norm = (2.0 * normal.cost).clamp_min(0).sqrt()
+    largest = (normal.gradient.abs() / columns.clamp_min(tiny)).amax(-1)
+    if norm.shape != largest.shape:
+        largest = largest.amax(1, keepdim=True)
+    floor = 1e3 * torch.finfo(columns.dtype).eps * normal.magnitude
+    return largest.sub(floor).clamp_min(0) / norm.clamp_min(tiny)
+
+
+def minimise(problem: LeastSquares, solver: AbstractNonlinearSolver, start: Tensor | None = None) -> Minimum:
+    """Run a solver until every member is stationary, has failed, or the step cap is reached.
+
+    Arguments:
+        problem: what to minimise; gradients are not recorded.
+        solver: the method.
+        start: w to begin from, (batch, patch, N); default zero, the lifting.
+    """
+    with torch.no_grad():
+        problem = problem.detached()
+        w = problem.zeros() if start is None else start.detach().to(problem.like.dtype)
+        normal = problem.linearise(w)
+        finite = problem.any_member(~_finite(normal)).logical_not()
+        if problem.ridge is None:
+            gram = torch.where(finite[..., None, None], normal.gram.diagonal, torch.zeros_like(normal.gram.diagonal))
+            problem = _with_ridge(problem, solver.ridge.matrix(gram))
+            normal = problem.linearise(w)
+        whitened = solver.whitening.transform(problem, normal.gram.diagonal)
+        transform, rank = whitened if whitened else (None, None)
+        if transform is not None:
+            problem = problem.transformed(transform)
+            problem = _with_ridge(problem, _dropped(transform))
+            if start is not None:
+                w = torch.linalg.lstsq(transform + _dropped(transform), w.unsqueeze(-1)).solution.squeeze(-1)
+            normal = problem.linearise(w)
+        iterate, iterations, done = _loop(problem, solver, solver.init(problem, w, normal), finite)
+        status = _status(iterate, finite, done)
+        shape = problem.shape[:2]
+        first = normal.cost.clamp_min(torch.finfo(w.dtype).tiny)
+        stats = {
+            "iterations": iterations.expand(shape),
+            "cost": iterate.normal.cost.expand(shape),
+            "relative_residual": (iterate.normal.cost / first).sqrt().expand(shape),
+            "stationarity": stationarity(iterate.normal).expand(shape),
+            "rank": rank if rank is not None else torch.full(shape, problem.shape[2], device=w.device),
+        }
+        w = iterate.w if transform is None else (transform @ iterate.w.unsqueeze(-1)).squeeze(-1)
+        return Minimum(w, status.expand(shape), stats, problem, transform)
+
+
+def _loop(
+    problem: LeastSquares, solver: AbstractNonlinearSolver, iterate: Iterate, finite: Tensor
+) -> tuple[Iterate, Tensor, Tensor]:
+    iterations = torch.zeros_like(finite, dtype=torch.int64)
+    done = solver.terminate(iterate)
+    for _ in range(solver.max_steps):
+        active = finite & ~done & ~iterate.failed & ~iterate.stagnated
+        if not bool(active.any()):
+            break
+        iterate = solver.step(problem, iterate, active)
+        iterations = iterations + active
+        done = solver.terminate(iterate)
+    return iterate, iterations, done
+
+
+def _status(iterate: Iterate, finite: Tensor, done: Tensor) -> Tensor:
+    status = torch.full_like(finite, SolveStatus.STEP_CAP, dtype=torch.int64)
+    status = torch.where(iterate.stagnated, SolveStatus.STAGNATED, status)
+    status = torch.where(iterate.failed, SolveStatus.DIVERGED, status)
+    status = torch.where(done, SolveStatus.CONVERGED, status)
+    return torch.where(finite, status, SolveStatus.NON_FINITE)
+
+
+def _finite(normal: Normal) -> Tensor:
+    """(batch, patch), where everything is finite."""
+    cost = torch.isfinite(normal.cost)
+    return cost & torch.isfinite(normal.gradient).all(-1) & torch.isfinite(normal.gram.diagonal).flatten(-2).all(-1)
+
+
+def _with_ridge(problem: LeastSquares, ridge: Tensor) -> LeastSquares:
+    total = ridge if problem.ridge is None else problem.ridge + ridge
+    return LeastSquares(problem.rows, problem.interfaces, total)
+
+
+def _dropped(transform: Tensor) -> Tensor:
+    """A unit diagonal on the unknowns that whitening left out, whose columns are zero."""
+    return torch.diag_embed((transform.abs().amax(-2) == 0).to(transform.dtype))

@@ -1,0 +1,209 @@
+"""Blocks of residual rows: pointwise equations on patches, and linear conditions between two patches."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from functools import cached_property
+
+import torch
+from torch import Tensor
+
+from pdesolve.linalg.elimination import Edge
+
+PointFunction = Callable[[Sequence[Tensor], Sequence[Tensor]], tuple[Tensor, ...]]
+"""Called with (terms, inputs): terms[k] is S_k w + g_k at the points; returns one tensor for each equation."""
+
+
+def _apply(matrix: Tensor, w: Tensor) -> Tensor:
+    return torch.matmul(matrix, w.unsqueeze(-1)).squeeze(-1)
+
+
+def _outer(left: Sequence[Tensor], right: Sequence[Tensor]) -> Tensor:
+    """Σ_i left_i ⊗ right_i over the last axes, in one pass."""
+    return torch.matmul(torch.stack(tuple(left), -1), torch.stack(tuple(right), -2))
+
+
+def weighted_gram(left: Tensor, factor: Tensor, right: Tensor) -> Tensor:
+    """leftᵀ diag(factor) right, batched."""
+    return (left * factor.unsqueeze(-1)).mT @ right
+
+
+@dataclass(frozen=True, eq=False)
+class RowBlock:
+    """Rows ω F(S_0 w + g_0, S_1 w + g_1, ...; inputs) on every patch, F acting point by point.
+
+    The Jacobian is Σ_k diag(ω ∂F/∂u_k) S_k: one reverse pass gives all ∂F/∂u_k, whatever the number of unknowns.
+
+    Arguments:
+        function: F.
+        basis: S_k, each (batch, patch, point, unknown).
+        offset: g_k, each (batch, patch, point).
+        inputs: further tensors that F reads and gradients should reach (parameters), broadcastable to the points.
+        weight: ω >= 0, broadcastable to (batch, patch, point); zero marks padding.
+    """
+
+    function: PointFunction
+    basis: tuple[Tensor, ...]
+    offset: tuple[Tensor, ...]
+    inputs: tuple[Tensor, ...]
+    weight: Tensor
+
+    def tensors(self) -> tuple[Tensor, ...]:
+        """Everything a gradient may be asked for: basis, offset, inputs."""
+        return (*self.basis, *self.offset, *self.inputs)
+
+    def with_tensors(self, tensors: Sequence[Tensor]) -> RowBlock:
+        """The same rows on other tensors, in the order of ``tensors()``."""
+        k = len(self.basis)
+        return replace(
+            self,
+            basis=tuple(tensors[:k]),
+            offset=tuple(tensors[k : 2 * k]),
+            inputs=tuple(tensors[2 * k :]),
+        )
+
+    def transformed(self, transform: Tensor) -> RowBlock:
+        """The rows in unknowns c with w = transform c, (batch, patch, N, N)."""
+        return replace(self, basis=tuple(s @ transform for s in self.basis))
+
+    def values(self, w: Tensor) -> list[Tensor]:
+        """u_k = S_k w + g_k."""
+        return [_apply(s, w) + g for s, g in zip(self.basis, self.offset, strict=True)]
+
+    def residual(self, w: Tensor) -> Tensor:
+        """ω F, (equation, batch, patch, point)."""
+        return self._stack(self.function(self.values(w), self.inputs)) * self.weight
+
+    def linearise(self, w: Tensor) -> tuple[Tensor, list[Tensor]]:
+        """Weighted residual (equation, batch, patch, point) and the Jacobian of each equation."""
+        with torch.enable_grad():
+            terms = [u.requires_grad_() for u in self.values(w)]
+            equations = self.function(terms, self.inputs)
+            jacobians = [self._jacobian(_gradients(e.sum(), terms)) for e in equations]
+        return self._stack(equations).detach() * self.weight, jacobians
+
+    def curvature(self, w: Tensor) -> Tensor:
+        """Σ_rows r ∂²r/∂w², (batch, patch, N, N): what Gauss-Newton leaves out of the Hessian."""
+        n = self.basis[0].shape[-1]
+        total = self.basis[0].new_zeros((*self.basis[0].shape[:2], n, n))
+        with torch.enable_grad():
+            terms = [u.requires_grad_() for u in self.values(w)]
+            for equation in self.function(terms, self.inputs):
+                first = _gradients(equation.sum(), terms, create_graph=True)
+                factor = equation.detach() * self.weight**2
+                for k, slope in enumerate(first):
+                    if slope is None or not slope.requires_grad:
+                        continue
+                    second = _gradients(slope.sum(), terms, retain=True)
+                    for j in range(k, len(terms)):
+                        mixed = second[j]
+                        if mixed is None:
+                            continue
+                        block = weighted_gram(self.basis[k], factor * mixed, self.basis[j])
+                        total = total + (block if j == k else block + block.mT)
+        return total.detach()
+
+    def pullback(self, w: Tensor, direction: Tensor) -> list[Tensor]:
+        """∂/∂tensors of Σ_rows r · (∂r/∂w · direction), in the order of ``tensors()``.
+
+        With u = S w + g and δ = S λ the sum is Φ = Σ ω² F(u) Σ_k F_k(u) δ_k, a function of vectors only, so
+        ∂Φ/∂S_k = ∂Φ/∂u_k ⊗ w + ∂Φ/∂δ_k ⊗ λ and ∂Φ/∂g_k = ∂Φ/∂u_k.
+        """
+        with torch.enable_grad():
+            terms = [u.requires_grad_() for u in self.values(w)]
+            deltas = [_apply(s, direction).requires_grad_() for s in self.basis]
+            inputs = [i.detach().requires_grad_() for i in self.inputs]
+            phi = terms[0].new_zeros(())
+            for equation in self.function(terms, inputs):
+                slopes = _gradients(equation.sum(), terms, create_graph=True)
+                change = sum(s * d for s, d in zip(slopes, deltas, strict=True) if s is not None)
+                phi = phi + (self.weight**2 * equation * change).sum()
+            grads = _gradients(phi, [*terms, *deltas, *inputs])
+        zero = torch.zeros_like(terms[0])
+        du = [zero if g is None else g for g in grads[: len(terms)]]
+        dd = [zero if g is None else g for g in grads[len(terms) : 2 * len(terms)]]
+        di = [torch.zeros_like(i) if g is None else g for g, i in zip(grads[2 * len(terms) :], inputs, strict=True)]
+        basis = [_outer((a, b), (w, direction)) for a, b in zip(du, dd, strict=True)]
+        return [*basis, *du, *di]
+
+    def _jacobian(self, slopes: Sequence[Tensor | None]) -> Tensor:
+        total: Tensor | None = None
+        for s, slope in zip(self.basis, slopes, strict=True):
+            if slope is not None:
+                factor = (slope.detach() * self.weight).unsqueeze(-1)
+                total = s * factor if total is None else torch.addcmul(total, s, factor)
+        return total if total is not None else torch.zeros_like(self.basis[0])
+
+    def _stack(self, equations: Sequence[Tensor]) -> Tensor:
+        shape = self.offset[0].shape
+        return torch.stack([e.expand(shape) for e in equations])
+
+
+def _gradients(
+    scalar: Tensor, tensors: Sequence[Tensor], create_graph: bool = False, retain: bool = False
+) -> list[Tensor | None]:
+    if not scalar.requires_grad:
+        return [None] * len(tensors)
+    keep = retain or create_graph
+    return list(
+        torch.autograd.grad(scalar, list(tensors), create_graph=create_graph, retain_graph=keep, allow_unused=True)
+    )
+
+
+@dataclass(frozen=True, eq=False)
+class InterfaceBlock:
+    """Rows ω (A w_a - B w_b + c) between neighbouring patches a and b, linear in the unknowns.
+
+    Arguments:
+        edges: pairs (a, b) with a < b.
+        left, right: A and B, (batch, edge, row, unknown).
+        offset: c, (batch, edge, row).
+        weight: ω, broadcastable to (batch, edge, row).
+    """
+
+    edges: tuple[Edge, ...]
+    left: Tensor
+    right: Tensor
+    offset: Tensor
+    weight: Tensor
+
+    def tensors(self) -> tuple[Tensor, ...]:
+        return self.left, self.right, self.offset
+
+    def with_tensors(self, tensors: Sequence[Tensor]) -> InterfaceBlock:
+        left, right, offset = tensors
+        return replace(self, left=left, right=right, offset=offset)
+
+    @cached_property
+    def _ends(self) -> tuple[Tensor, Tensor]:
+        a, b = (torch.tensor(ends, device=self.left.device) for ends in zip(*self.edges, strict=True))
+        return a, b
+
+    def transformed(self, transform: Tensor) -> InterfaceBlock:
+        a, b = self._ends
+        return replace(self, left=self.left @ transform[:, a], right=self.right @ transform[:, b])
+
+    def jump(self, w: Tensor) -> Tensor:
+        """A w_a - B w_b + c without the weight, (batch, edge, row)."""
+        a, b = self._ends
+        return _apply(self.left, w[:, a]) - _apply(self.right, w[:, b]) + self.offset
+
+    def residual(self, w: Tensor) -> Tensor:
+        """Weighted rows, (batch, edge, row)."""
+        return self.jump(w) * self.weight
+
+    def scatter(self, onto: Tensor, left: Tensor, right: Tensor) -> Tensor:
+        """Add one tensor for each edge to both its patches: (batch, patch, ...)."""
+        a, b = self._ends
+        return onto.index_add(1, a, left).index_add(1, b, right)
+
+    def pullback(self, w: Tensor, direction: Tensor) -> list[Tensor]:
+        """As ``RowBlock.pullback``."""
+        a, b = self._ends
+        square = self.weight**2
+        r = square * self.jump(w)
+        rho = square * (_apply(self.left, direction[:, a]) - _apply(self.right, direction[:, b]))
+        left = _outer((r, rho), (direction[:, a], w[:, a]))
+        right = -_outer((r, rho), (direction[:, b], w[:, b]))
+        return [left, right, rho]

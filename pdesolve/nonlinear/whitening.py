@@ -1,0 +1,75 @@
+"""A change of unknowns that makes an ill-conditioned patch well-conditioned."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from pdesolve.nonlinear.least_squares import LeastSquares
+
+
+@dataclass(frozen=True)
+class Whitening:
+    """w = V Σ⁻¹ c with J = U Σ Vᵀ at the starting point, directions with σ < rcond σ_max left out.
+
+    J is factorised itself (QR, then the singular values of R), never JᵀJ, so conditions up to 1e15 are
+    resolved. It costs about four times a Gauss-Newton step; so it is done only where an estimate of the
+    condition asks for it.
+
+    Arguments:
+        threshold: whiten when the estimated condition of J, columns scaled to one, exceeds this
+            (default 1e6: beyond it normal equations lose half the digits of float64).
+        rcond: relative cut-off of singular values (default 1e-13).
+
+    Notes:
+        Where a singular value crosses rcond the solution is a discontinuous function of the basis.
+
+    Source: shared numbers in docs/benchmarks.md; Golub & Van Loan, *Matrix Computations*, section 5.5.
+    """
+
+    threshold: float = 1e6
+    rcond: float = 1e-13
+
+    def __post_init__(self) -> None:
+        if not (self.threshold >= 1 and 0 < self.rcond < 1):
+            raise ValueError(f"threshold >= 1 and 0 < rcond < 1 are needed, got {self.threshold}, {self.rcond}")
+
+    def transform(self, problem: LeastSquares, gram: Tensor) -> tuple[Tensor, Tensor] | None:
+        """(transform, rank), of shapes (batch, patch, N, N) and (batch, patch); None if no patch needs it."""
+        condition = estimated_condition(gram)
+        if not bool((condition > self.threshold).any()):
+            return None
+        w = problem.zeros()
+        jacobian = torch.cat([j for block in problem.rows for j in block.linearise(w)[1]], dim=-2)
+        finite = torch.isfinite(jacobian).all(dim=-1).all(dim=-1)[..., None, None]
+        jacobian = torch.where(finite, jacobian, torch.zeros_like(jacobian))
+        scale = torch.linalg.vector_norm(jacobian, dim=-2)
+        scale = torch.where(scale > 0, scale, torch.ones_like(scale))
+        jacobian = jacobian / scale.unsqueeze(-2)
+        tall = jacobian.shape[-2] >= jacobian.shape[-1]
+        r = torch.linalg.qr(jacobian, mode="r").R if tall else jacobian
+        _, sigma, vh = torch.linalg.svd(r, full_matrices=False)
+        keep = sigma > self.rcond * sigma[..., :1]
+        inverse = torch.where(keep, 1.0 / torch.where(keep, sigma, torch.ones_like(sigma)), torch.zeros_like(sigma))
+        square = vh.mT * inverse.unsqueeze(-2) / scale.unsqueeze(-1)
+        pad = jacobian.shape[-1] - square.shape[-1]
+        return torch.nn.functional.pad(square, (0, pad)), keep.sum(-1)
+
+
+def estimated_condition(gram: Tensor) -> Tensor:
+    """A cheap lower bound on the condition of J with unit columns, from the pivots of JᵀJ's Cholesky factor.
+
+    Arguments:
+        gram: JᵀJ, (batch, patch, N, N).
+
+    Returns:
+        (batch, patch); infinity where JᵀJ is not positive definite to working precision.
+    """
+    scale = gram.diagonal(dim1=-2, dim2=-1).clamp_min(0).sqrt()
+    scale = torch.where(scale > 0, scale, torch.ones_like(scale))
+    factor, info = torch.linalg.cholesky_ex(gram / scale.unsqueeze(-1) / scale.unsqueeze(-2))
+    pivots = factor.diagonal(dim1=-2, dim2=-1)
+    ratio = pivots.amax(-1) / pivots.amin(-1)
+    return torch.where((info == 0) & torch.isfinite(ratio), ratio, torch.full_like(ratio, torch.inf))

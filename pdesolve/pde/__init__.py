@@ -1,0 +1,1 @@
+"""Equations: one per file, each a residual in terms of named derivatives."""

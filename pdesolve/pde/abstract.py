@@ -1,0 +1,82 @@
+"""What an equation is: a residual written once in terms of named derivatives."""
+
+from __future__ import annotations
+
+import abc
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, final
+
+from torch import Tensor
+
+from pdesolve.namespace import Namespace
+from pdesolve.pde.variable import FieldVariable
+
+Fields = Namespace[FieldVariable]
+Values = Namespace[Tensor]
+Residual = Tensor | tuple[Tensor, ...]
+
+
+class AbstractPDE(abc.ABC):
+    """A partial differential equation F(u, ∂u, x; parameters) = 0, or a system of them.
+
+    Subclasses are frozen dataclasses whose fields are the default parameters. ``residual`` reads parameters
+    only from its argument, so that families of problems and gradients reach them.
+    """
+
+    @property
+    @abc.abstractmethod
+    def field_names(self) -> tuple[str, ...]:
+        """Names of the unknown fields, such as ("u",)."""
+
+    @property
+    @abc.abstractmethod
+    def parameters(self) -> Mapping[str, float]:
+        """Default parameters by name."""
+
+    @abc.abstractmethod
+    def residual(self, fields: Fields, coordinates: Values, parameters: Values) -> Residual:
+        """The left-hand side of F = 0 at given points.
+
+        Arguments:
+            fields: ``fields.u`` is the value of u at the points, ``fields.u.t``, ``fields.u.xx`` its derivatives.
+            coordinates: ``coordinates.t``, ``coordinates.x``, ... at the same points.
+            parameters: ``parameters.nu`` and so on, shaped to broadcast against the points.
+
+        Returns:
+            One tensor shaped like the points, or a tuple with one for each equation. The residual must act
+            point by point: its value at a point may depend on the fields at that point only.
+        """
+
+
+@final
+class FunctionPDE(AbstractPDE):
+    """A user's plain function as an equation.
+
+    Arguments:
+        residual: called as ``residual(fields, coordinates, parameters)``, see ``AbstractPDE.residual``.
+        fields: names of the unknowns.
+        parameters: defaults by name.
+    """
+
+    def __init__(
+        self,
+        residual: Callable[[Any, Any, Any], Residual],
+        fields: Sequence[str] = ("u",),
+        parameters: Mapping[str, float] | None = None,
+    ) -> None:
+        if not callable(residual):
+            raise TypeError(f"residual must be callable, got {type(residual).__name__}")
+        self._residual = residual
+        self._fields = tuple(fields)
+        self._parameters = dict(parameters or {})
+
+    @property
+    def field_names(self) -> tuple[str, ...]:
+        return self._fields
+
+    @property
+    def parameters(self) -> Mapping[str, float]:
+        return self._parameters
+
+    def residual(self, fields: Fields, coordinates: Values, parameters: Values) -> Residual:
+        return self._residual(fields, coordinates, parameters)

@@ -1,0 +1,45 @@
+"""Heat equation in one to three dimensions."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from torch import Tensor
+
+from pdesolve.jet import AXES
+from pdesolve.pde.abstract import AbstractPDE, Fields, Values
+
+
+@dataclass(frozen=True)
+class Heat(AbstractPDE):
+    """u_t = κ Δu.
+
+    Arguments:
+        kappa: diffusivity κ (default 1).
+        axes: space axes of the Laplacian, a subset of "xyz" (default "x").
+
+    Raises:
+        ValueError: an axis outside "xyz", or none.
+    """
+
+    kappa: float = 1.0
+    axes: str = "x"
+
+    def __post_init__(self) -> None:
+        if not self.axes or any(axis not in AXES[1:] for axis in self.axes):
+            raise ValueError(f"axes must be letters of 'xyz', got {self.axes!r}")
+
+    @property
+    def field_names(self) -> tuple[str, ...]:
+        return ("u",)
+
+    @property
+    def parameters(self) -> Mapping[str, float]:
+        return {"kappa": self.kappa}
+
+    def residual(self, fields: Fields, coordinates: Values, parameters: Values) -> Tensor:
+        u = fields.u
+        laplacian = sum(getattr(u, 2 * axis) for axis in self.axes)
+        residual: Tensor = u.t - parameters.kappa * laplacian
+        return residual

@@ -1,0 +1,307 @@
+"""A problem: equation, domain, conditions and parameters, written once for every method."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import cached_property
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from pdesolve.condition import (
+    Condition,
+    FaceCondition,
+    InitialCondition,
+    Periodic,
+    ResolvedConditions,
+    Value,
+    check_value,
+)
+from pdesolve.domains.geometry import Box
+from pdesolve.namespace import nearest
+from pdesolve.pde.abstract import AbstractPDE, FunctionPDE
+from pdesolve.pde.trace import Trace, trace
+
+
+@dataclass(frozen=True)
+class Problem:
+    """F(u, ∂u, x; parameters) = 0 on a domain, with conditions on its named boundaries.
+
+    Arguments:
+        pde: an ``AbstractPDE``, or a plain function ``residual(fields, coordinates, parameters)`` of one field u.
+        domain: a box of space and time, such as ``Interval(-1, 1) * TimeInterval(0, 1)``.
+        conditions: ``InitialCondition``, ``Dirichlet``, ``Neumann``, ``Robin``, ``Periodic``.
+        parameters: values that replace or add to the equation's defaults (those that only conditions read too).
+        reference: optional exact solution, called as ``reference(coordinates, parameters)`` with mappings.
+
+    Raises:
+        TypeError, ValueError: unknown boundary, field, parameter or axis (the nearest is named); a boundary
+            without a condition or with two; a missing initial condition; a value that is not finite.
+    """
+
+    pde: AbstractPDE
+    domain: Box
+    conditions: Sequence[Condition]
+    parameters: Mapping[str, float] = field(default_factory=dict)
+    reference: Callable[[Mapping[str, Tensor], Mapping[str, Tensor]], Tensor] | None = None
+
+    def __post_init__(self) -> None:
+        if not isinstance(self.pde, AbstractPDE):
+            if not callable(self.pde):
+                raise TypeError(f"pde must be an AbstractPDE or a function, got {type(self.pde).__name__}")
+            object.__setattr__(self, "pde", FunctionPDE(self.pde))
+        if not isinstance(self.domain, Box):
+            raise TypeError(f"domain must be a Box such as Interval(0, 1), got {type(self.domain).__name__}")
+        merged = {**self.pde.parameters, **self.parameters}
+        for name, value in merged.items():
+            if isinstance(value, bool) or not isinstance(value, (int, float)) or not math.isfinite(value):
+                raise ValueError(f"parameter {name!r} must be a finite number, got {value!r}")
+            if name in self.domain.axes:
+                raise ValueError(f"parameter {name!r} has the name of an axis: rename it")
+        object.__setattr__(self, "parameters", merged)
+        object.__setattr__(self, "conditions", tuple(self.conditions))
+        _ = self.trace, self.resolved
+
+    @cached_property
+    def trace(self) -> Trace:
+        """The derivatives that the residual reads, the number of equations, and linearity."""
+        return trace(self.pde, self.parameters, self.domain.axes)
+
+    @cached_property
+    def resolved(self) -> ResolvedConditions:
+        """The conditions by field and boundary, checked to be complete and free of contradictions."""
+        return _Resolver(self).run()
+
+    @property
+    def field_names(self) -> tuple[str, ...]:
+        return self.pde.field_names
+
+    def batch_parameters(
+        self,
+        values: Mapping[str, Tensor | float] | None = None,
+        *,
+        dtype: torch.dtype = torch.float64,
+        device: torch.device | None = None,
+    ) -> dict[str, Tensor]:
+        """All parameters as tensors: the given ones with their batch, the defaults for the rest with length one.
+
+        Arguments:
+            values: by name; numbers, or tensors of shape (batch,). Gradients flow to them.
+
+        Returns:
+            Name -> tensor (batch,) or (1,): what does not vary stays of length one and broadcasts.
+
+        Raises:
+            ValueError: unknown name, wrong shape or different batch lengths. Values that are not finite are left
+            to the solve, which reports them for the samples concerned only.
+        """
+        given = dict(values or {})
+        for name in given:
+            if name not in self.parameters:
+                raise ValueError(
+                    f"unknown parameter {name!r}: the problem has {', '.join(self.parameters)}"
+                    f"{nearest(name, self.parameters)}"
+                )
+        tensors = {
+            name: torch.as_tensor(given.get(name, default), dtype=dtype, device=device)
+            for name, default in self.parameters.items()
+        }
+        lengths = {name: value.shape[0] for name, value in tensors.items() if value.ndim == 1}
+        deeper = [name for name, value in tensors.items() if value.ndim > 1]
+        if deeper:
+            raise ValueError(
+                f"parameter {deeper[0]!r} must be a number or a tensor of shape (batch,), "
+                f"got shape {tuple(tensors[deeper[0]].shape)}"
+            )
+        sizes = {n for n in lengths.values() if n != 1}
+        if len(sizes) > 1:
+            raise ValueError(f"parameters have different batch lengths: {lengths}")
+        return {name: value.reshape(-1) for name, value in tensors.items()}
+
+
+@dataclass(frozen=True)
+class Uniform:
+    """A parameter drawn uniformly from [lower, upper)."""
+
+    lower: float
+    upper: float
+
+    def __post_init__(self) -> None:
+        if not (math.isfinite(self.lower) and math.isfinite(self.upper) and self.lower < self.upper):
+            raise ValueError(f"a range needs finite lower < upper, got [{self.lower}, {self.upper}]")
+
+    def sample(self, n: int, generator: torch.Generator) -> Tensor:
+        """n values, shape (n,), float64."""
+        unit = torch.rand(n, generator=generator, dtype=torch.float64)
+        return self.lower + (self.upper - self.lower) * unit
+
+    @property
+    def bounds(self) -> tuple[float, float]:
+        return self.lower, self.upper
+
+
+@dataclass(frozen=True)
+class LogUniform:
+    """A positive parameter whose logarithm is uniform on [log lower, log upper)."""
+
+    lower: float
+    upper: float
+
+    def __post_init__(self) -> None:
+        if not (0 < self.lower < self.upper and math.isfinite(self.upper)):
+            raise ValueError(f"a logarithmic range needs 0 < lower < upper, got [{self.lower}, {self.upper}]")
+
+    def sample(self, n: int, generator: torch.Generator) -> Tensor:
+        """n values, shape (n,), float64."""
+        unit = torch.rand(n, generator=generator, dtype=torch.float64)
+        return self.lower * (self.upper / self.lower) ** unit
+
+    @property
+    def bounds(self) -> tuple[float, float]:
+        return self.lower, self.upper
+
+
+@dataclass(frozen=True)
+class ProblemFamily:
+    """A problem whose parameters vary: what a parametric solver is trained on.
+
+    Arguments:
+        problem: the equation, domain and conditions; its own parameters are the defaults of those not varied.
+        distributions: parameter name -> ``Uniform`` or ``LogUniform``; conditions read parameters by name, so a
+            random initial condition is a condition that reads a random parameter.
+
+    Raises:
+        ValueError: a name that is no parameter of the problem, or no distribution at all.
+    """
+
+    problem: Problem
+    distributions: Mapping[str, Uniform | LogUniform]
+
+    def __post_init__(self) -> None:
+        if not self.distributions:
+            raise ValueError("a family needs at least one varying parameter")
+        for name in self.distributions:
+            if name not in self.problem.parameters:
+                raise ValueError(
+                    f"unknown parameter {name!r} in the family: the problem has "
+                    f"{', '.join(self.problem.parameters)}{nearest(name, self.problem.parameters)}"
+                )
+
+    def sample(self, n: int, generator: torch.Generator) -> dict[str, Tensor]:
+        """n members: the varied parameters by name, each of shape (n,), float64."""
+        return {name: d.sample(n, generator) for name, d in self.distributions.items()}
+
+
+class _Resolver:
+    """Turns the user's list of conditions into one entry per field and boundary."""
+
+    def __init__(self, problem: Problem) -> None:
+        self.problem = problem
+        self.domain = problem.domain
+        middle: dict[str, Any] = {
+            axis: torch.tensor(sum(self.domain.bounds(axis)) / 2, dtype=torch.float64) for axis in self.domain.axes
+        }
+        values = {k: torch.tensor(float(v), dtype=torch.float64) for k, v in problem.parameters.items()}
+        self.known = {**middle, **values}
+        self.initial: dict[tuple[str, int], Value] = {}
+        self.faces: dict[tuple[str, str], FaceCondition] = {}
+        self.periodic: dict[str, tuple[str, ...]] = {}
+
+    def run(self) -> ResolvedConditions:
+        for condition in self.problem.conditions:
+            if isinstance(condition, InitialCondition):
+                self._initial(condition)
+            elif isinstance(condition, Periodic):
+                self._periodic(condition)
+            elif hasattr(condition, "alpha"):
+                self._boundary(condition)
+            else:
+                raise TypeError(
+                    f"{type(condition).__name__} is no condition: use InitialCondition, Dirichlet, Neumann, "
+                    "Robin or Periodic"
+                )
+        self._complete()
+        return ResolvedConditions(self.initial, tuple(self.faces.values()), self.periodic)
+
+    def _fields(self, name: str | None) -> tuple[str, ...]:
+        names = self.problem.field_names
+        if name is None:
+            if len(names) > 1:
+                raise ValueError(f"a condition must name its field: the fields are {', '.join(names)}")
+            return names
+        if name not in names:
+            raise ValueError(f"unknown field {name!r}: the fields are {', '.join(names)}{nearest(name, names)}")
+        return (name,)
+
+    def _initial(self, condition: InitialCondition) -> None:
+        if not self.domain.has_time:
+            raise ValueError("an initial condition needs a time axis: multiply the domain by a TimeInterval")
+        if condition.order < 0 or condition.order >= max(1, self.problem.trace.order("t")):
+            raise ValueError(
+                f"an initial condition of order {condition.order} for an equation of order "
+                f"{self.problem.trace.order('t')} in time: allowed are orders below it"
+            )
+        check_value(condition.value, self.known, "initial condition")
+        for name in self._fields(condition.field):
+            if (name, condition.order) in self.initial:
+                raise ValueError(f"field {name!r} has two initial conditions of order {condition.order}: keep one")
+            self.initial[name, condition.order] = condition.value
+
+    def _periodic(self, condition: Periodic) -> None:
+        if condition.axis not in self.domain.space_axes:
+            raise ValueError(f"Periodic({condition.axis!r}): the space axes are {', '.join(self.domain.space_axes)}")
+        for name in self._fields(condition.field):
+            self.periodic[name] = (*self.periodic.get(name, ()), condition.axis)
+
+    def _boundary(self, condition: Any) -> None:
+        names = condition.on if condition.on is not None else self.domain.boundary_names
+        for boundary_name in (names,) if isinstance(names, str) else names:
+            boundary = self.domain.boundary(boundary_name)
+            what = f"{type(condition).__name__} on {boundary_name!r}"
+            for value in (condition.alpha, condition.beta, condition.value):
+                check_value(value, self.known, what)
+            if condition.alpha == 0 and condition.beta == 0:
+                raise ValueError(f"{what}: alpha and beta are both zero, so it says nothing about u")
+            for name in self._fields(condition.field):
+                if (name, boundary_name) in self.faces:
+                    raise ValueError(
+                        f"field {name!r} has two conditions on boundary {boundary_name!r}: keep one "
+                        "(name the boundaries with on=...)"
+                    )
+                self.faces[name, boundary_name] = FaceCondition(
+                    boundary_name,
+                    boundary.axis,
+                    boundary.side,
+                    boundary.position,
+                    name,
+                    condition.alpha,
+                    condition.beta,
+                    condition.value,
+                )
+
+    def _complete(self) -> None:
+        for name in self.problem.field_names:
+            for order in range(self._order(name, "t") if self.domain.has_time else 0):
+                if (name, order) not in self.initial:
+                    raise ValueError(f"field {name!r} lacks an initial condition of order {order}: add one")
+            for boundary_name in self.domain.boundary_names:
+                self._complete_face(name, boundary_name)
+
+    def _order(self, name: str, axis: str) -> int:
+        """Highest derivative along an axis in which this field appears."""
+        return max((term.count(axis) for f, term in self.problem.trace.terms if f == name), default=0)
+
+    def _complete_face(self, name: str, boundary_name: str) -> None:
+        axis = self.domain.boundary(boundary_name).axis
+        periodic = axis in self.periodic.get(name, ())
+        given = (name, boundary_name) in self.faces
+        if periodic and given:
+            raise ValueError(f"field {name!r} is periodic along {axis} and has a condition on {boundary_name!r}")
+        if not periodic and not given and self._order(name, axis) >= 2:
+            raise ValueError(
+                f"field {name!r} has no condition on boundary {boundary_name!r}, but the equation is of second "
+                f"or higher order along {axis}: add Dirichlet, Neumann, Robin or Periodic"
+            )
