@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import abc
-from collections.abc import Mapping
 from dataclasses import dataclass
 
 import torch
@@ -135,6 +134,19 @@ def interface_points(
     return discretization.face(decomposition, [f.patches[0] for f in faces], BOUNDARIES[axis][1], count, generator)
 
 
+@dataclass(frozen=True, eq=False)
+class Jump:
+    """How far neighbours disagree in one derivative, and how large it is there.
+
+    Arguments:
+        difference: largest |left - right| over all interface points, (batch,).
+        size: largest |value| over the same points and both sides, (batch,).
+    """
+
+    difference: Tensor
+    size: Tensor
+
+
 def interface_jumps(
     problem: Problem,
     discretization: AbstractDiscretization,
@@ -143,13 +155,13 @@ def interface_jumps(
     w: Tensor,
     count: int,
     generator: torch.Generator,
-) -> Mapping[str, Tensor]:
-    """Largest disagreement of neighbours at their interfaces, by derivative name, each (batch,).
+) -> dict[str, Jump]:
+    """Disagreement of neighbours at their interfaces, by derivative name ("" is the value).
 
     Arguments:
         w: weights, (batch, patch, n_basis). The rest as ``AbstractCoupling.interfaces``.
     """
-    jumps: dict[str, Tensor] = {}
+    found: dict[str, Jump] = {}
     for axis in problem.domain.axes:
         faces = [i for i in decomposition.interfaces if i.axis == axis]
         if not faces:
@@ -157,9 +169,18 @@ def interface_jumps(
         points = interface_points(discretization, decomposition, faces, axis, count, generator)
         orders = tuple(axis * j for j in range(max(1, problem.trace.order(axis))))
         expansion = expand(points, orders).double()
-        a, b = (torch.tensor(ends, device=w.device) for ends in zip(*(f.patches for f in faces), strict=True))
-        difference = (w[:, a] - w[:, b])[:, :, None, None, :]
+        ends = [torch.tensor(e, device=w.device) for e in zip(*(f.patches for f in faces), strict=True)]
         for order in orders:
-            jump = (expansion.basis[order] * difference).sum(-1).abs().flatten(1).amax(1)
-            jumps[order] = torch.maximum(jumps[order], jump) if order in jumps else jump
-    return jumps
+            basis, offset = expansion.basis[order], expansion.offset[order]
+            a, b = (offset + (basis * w[:, end][:, :, None, None, :]).sum(-1) for end in ends)
+            jump = Jump(_largest(a - b), torch.maximum(_largest(a), _largest(b)))
+            found[order] = _larger(found[order], jump) if order in found else jump
+    return found
+
+
+def _largest(values: Tensor) -> Tensor:
+    return values.abs().flatten(1).amax(1)
+
+
+def _larger(a: Jump, b: Jump) -> Jump:
+    return Jump(torch.maximum(a.difference, b.difference), torch.maximum(a.size, b.size))

@@ -15,7 +15,6 @@ from pdesolve.experts.abstract import AbstractExpert
 from pdesolve.experts.coupling import AbstractCoupling
 from pdesolve.experts.evaluation import evaluate
 from pdesolve.experts.hard_constraint_layer import HardConstraintLayer
-from pdesolve.implicit import AbstractAdjoint, DetachedAdjoint
 from pdesolve.problem import Problem
 from pdesolve.solution import Solution
 
@@ -27,21 +26,22 @@ class HardConstraintExpert(AbstractExpert):
     Arguments:
         backbone: the trainable ansatz.
         layer: the constraint layer, with a ``Collocation`` discretisation.
-        training_adjoint: adjoint used by ``residual`` (default ``DetachedAdjoint``: exact there, because training
-            minimises the very cost that the inner solve minimises).
+        training_layer: used by ``residual`` in its place (default the same). Fewer points and a looser solver do
+            there, since every step draws new points. Its adjoint should be ``DetachedAdjoint()``: it is exact
+            there, because training minimises the very cost that the inner solve minimises.
 
     Raises:
         TypeError: a layer on a grid.
     """
 
     def __init__(
-        self, backbone: Ansatz, layer: HardConstraintLayer, training_adjoint: AbstractAdjoint | None = None
+        self, backbone: Ansatz, layer: HardConstraintLayer, training_layer: HardConstraintLayer | None = None
     ) -> None:
         super().__init__()
         if layer.discretization.grid is not None:
             raise TypeError("a HardConstraintExpert needs a layer with Collocation, got one on a grid")
         self.backbone, self.layer = backbone, layer
-        self.training_adjoint = training_adjoint or DetachedAdjoint()
+        self.training_layer = training_layer or layer
 
     @property
     def problem(self) -> Problem:
@@ -70,9 +70,9 @@ class HardConstraintExpert(AbstractExpert):
     ) -> tuple[dict[str, Tensor], Tensor]:
         """``residual`` with weights of their own on every patch of a decomposition."""
         values = self.problem.batch_parameters(parameters)
-        found = self.layer.solve(
+        found = self.training_layer.solve(
             self.backbone, values, generator=generator, decomposition=decomposition, coupling=coupling,
-            adjoint=self.training_adjoint, throw=False,
+            throw=False,
         )  # fmt: skip
         w, rows = found.weights, found.rows
         labels = {"equation": [rows.rows[0].residual(w).movedim(0, 1)]}

@@ -11,7 +11,7 @@ from torch import Tensor
 from pdesolve.domains.decomposition import Decomposition
 from pdesolve.domains.grid import StructuredGrid
 from pdesolve.experts.abstract import AbstractExpert
-from pdesolve.experts.coupling import AbstractCoupling, InterfaceRows, interface_jumps
+from pdesolve.experts.coupling import AbstractCoupling, InterfaceRows, Jump, interface_jumps
 from pdesolve.experts.hard_constraint_expert import HardConstraintExpert
 from pdesolve.problem import Problem
 from pdesolve.solution import Solution
@@ -70,8 +70,8 @@ class MixtureOfExperts(AbstractExpert):
 
     def jumps(
         self, parameters: Mapping[str, Tensor], generator: torch.Generator | None = None, count: int = 200
-    ) -> Mapping[str, Tensor]:
-        """Largest disagreement of neighbours at their interfaces, by derivative name ("" is the value), (batch,).
+    ) -> dict[str, Jump]:
+        """Largest disagreement of neighbours at their interfaces, by derivative name ("" is the value).
 
         Arguments:
             count: points on each interface, other ones than the solve used.

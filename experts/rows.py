@@ -93,7 +93,7 @@ def face_rows(
             torch.as_tensor(value_at(v, known), dtype=u.dtype, device=u.device)
             for v in (face.alpha, face.beta, face.value)
         )
-        scale = (alpha.abs() + beta.abs() / extent).detach()
+        scale = alpha.abs() + beta.abs() / extent
         return ((alpha * u + face.side * beta * slope - gamma) / scale,)
 
     omega = (weight / points.shape[1] ** 0.5).expand(points.shape).unsqueeze(0)
@@ -190,8 +190,10 @@ def _block(
 ) -> RowBlock:
     index = {name: i for i, name in enumerate(problem.field_names)}
     batch = max([t.shape[0] for t in inputs] + [next(iter(expansion.offset.values())).shape[0]])
-    basis = tuple(_batched(expansion.basis[d][..., index[f], :], batch) for f, d in terms)
-    offset = tuple(_batched(expansion.offset[d][..., index[f]], batch) for f, d in terms)
+    fields = {d: value.unbind(-2) for d, value in expansion.basis.items()}
+    offsets = {d: value.unbind(-1) for d, value in expansion.offset.items()}
+    basis = tuple(_batched(fields[d][index[f]], batch) for f, d in terms)
+    offset = tuple(_batched(offsets[d][index[f]], batch) for f, d in terms)
     return RowBlock(function, basis, offset, inputs, weight)
 
 

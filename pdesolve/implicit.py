@@ -12,6 +12,7 @@ Krishnapriyan 2024 differentiate r = 0 instead, which also drops dJᵀ r). Nothi
 from __future__ import annotations
 
 import abc
+import logging
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import Any
@@ -23,7 +24,10 @@ from torch.autograd.function import once_differentiable
 from pdesolve.linalg.block_cholesky import BlockCholesky
 from pdesolve.nonlinear.least_squares import LeastSquares
 from pdesolve.nonlinear.minimise import Minimum, stationarity
+from pdesolve.nonlinear.rows import times
 from pdesolve.status import SolveStatus
+
+_log = logging.getLogger(__name__)
 
 Solve = Callable[[LeastSquares], Minimum]
 
@@ -54,34 +58,35 @@ class ImplicitAdjoint(AbstractAdjoint):
     """The gradient of the converged minimiser, exact at any residual size.
 
     Arguments:
-        polish: take one Newton step with the full Hessian after the solve, kept where it lowers the
-            stationarity measure (default True; the error of the gradient falls with that of w).
+        polish: members whose stationarity measure is above this get one Newton step with the full Hessian after the
+            solve, kept where it lowers the measure (default 1e-9; zero polishes always, infinity never). The error
+            of the gradient falls with that of w.
 
     Notes:
-        Where the full Hessian is not positive definite the Gauss-Newton matrix takes its place, and
-        ``stats["gauss_newton"]`` says for which patches. Members that failed contribute no gradient: their w is a
-        constant, which their status says. The ridge is a constant. Second derivatives are not available.
+        Where the full Hessian is not positive definite the Gauss-Newton matrix takes its place, which is logged.
+        Members that failed contribute no gradient: their w is a constant, which their status says. The ridge is a
+        constant. Second derivatives are not available.
     """
 
-    polish: bool = True
+    polish: float = 1e-9
 
     def solve(self, problem: LeastSquares, run: Solve) -> Minimum:
         minimum = run(problem)
         with torch.no_grad():
-            minimum, factor = _second_order(minimum, self.polish)
+            minimum = _polished(minimum, self.polish)
         tensors = problem.tensors()
         if torch.is_grad_enabled() and any(t.requires_grad for t in tensors):
-            w = _Implicit.apply(problem.detached(), minimum, factor, *tensors)  # type: ignore[no-untyped-call]
+            w = _Implicit.apply(problem.detached(), minimum, *tensors)  # type: ignore[no-untyped-call]
             minimum = replace(minimum, w=w)
         return minimum
 
 
 class _Implicit(torch.autograd.Function):
-    """The formulas of the module's head; ``factor`` is that of H in the solver's unknowns c, w = T c."""
+    """The formulas of the module's head, in the solver's unknowns c, w = T c."""
 
     @staticmethod
-    def forward(ctx: Any, problem: LeastSquares, minimum: Minimum, factor: BlockCholesky, *tensors: Tensor) -> Tensor:
-        ctx.problem, ctx.minimum, ctx.factor = problem, minimum, factor
+    def forward(ctx: Any, problem: LeastSquares, minimum: Minimum, *tensors: Tensor) -> Tensor:
+        ctx.problem, ctx.minimum = problem, minimum
         return minimum.w.clone()
 
     @staticmethod
@@ -89,55 +94,47 @@ class _Implicit(torch.autograd.Function):
     def backward(ctx: Any, cotangent: Tensor) -> tuple[Tensor | None, ...]:
         problem, minimum = ctx.problem, ctx.minimum
         transform = minimum.transform
-        v = cotangent if transform is None else _times(transform.mT, cotangent)
-        direction = ctx.factor.solve(v)
-        direction = direction if transform is None else _times(transform, direction)
+        v = cotangent if transform is None else times(transform.mT, cotangent)
+        direction = _factor(minimum).solve(v)
+        direction = direction if transform is None else times(transform, direction)
         good = (minimum.status == SolveStatus.CONVERGED).unsqueeze(-1)
         direction = torch.where(good, direction, torch.zeros_like(direction))
         grads = problem.pullback(minimum.w.detach(), -direction)
-        needed = ctx.needs_input_grad[3:]
+        needed = ctx.needs_input_grad[2:]
         reduced = [
             _summed_to(g, t) if want else None for g, t, want in zip(grads, problem.tensors(), needed, strict=True)
         ]
-        return (None, None, None, *reduced)
+        return (None, None, *reduced)
 
 
-def _second_order(minimum: Minimum, polish: bool) -> tuple[Minimum, BlockCholesky]:
-    """A Newton step with the full Hessian where it helps, and the factor of the Hessian used."""
-    problem, transform = minimum.problem, minimum.transform
-    c = minimum.w if transform is None else _unknowns(transform, minimum.w)
-    normal = problem.linearise(c)
-    factor, fallback = _factor(problem, c, normal.gram)
-    if polish:
-        h = factor.solve(-normal.gradient)
-        ok = (minimum.status == SolveStatus.CONVERGED).unsqueeze(-1) & torch.isfinite(h)
-        trial = c + torch.where(ok, h, torch.zeros_like(h))
-        after = problem.linearise(trial)
-        better = (stationarity(after) <= stationarity(normal)) & torch.isfinite(after.cost)
-        c = torch.where(better.unsqueeze(-1), trial, c)
-    w = c if transform is None else _times(transform, c)
-    stats = minimum.stats | {"gauss_newton": fallback}
-    return replace(minimum, w=w, stats=stats), factor
+def _polished(minimum: Minimum, tolerance: float) -> Minimum:
+    """A Newton step with the full Hessian where it is needed and helps."""
+    normal, problem, transform = minimum.normal, minimum.problem, minimum.transform
+    before = stationarity(normal)
+    wanted = (before > tolerance) & (minimum.status == SolveStatus.CONVERGED)
+    if not bool(wanted.any()):
+        return minimum
+    h = _factor(minimum).solve(-normal.gradient)
+    h = torch.where(wanted.unsqueeze(-1) & torch.isfinite(h), h, torch.zeros_like(h))
+    after = problem.linearise(minimum.c + h)
+    better = (stationarity(after) <= before) & torch.isfinite(after.cost)
+    c = torch.where(better.unsqueeze(-1), minimum.c + h, minimum.c)
+    w = c if transform is None else times(transform, c)
+    return replace(minimum, w=w, c=c, normal=problem.linearise(c))
 
 
-def _factor(problem: LeastSquares, c: Tensor, gram: Any) -> tuple[BlockCholesky, Tensor]:
+def _factor(minimum: Minimum) -> BlockCholesky:
     """Factor of the full Hessian, with the Gauss-Newton matrix for members where that is not positive definite."""
-    hessian = problem.hessian(c, gram)
+    problem, gram = minimum.problem, minimum.normal.gram
+    hessian = problem.hessian(minimum.c, gram)
     factor = BlockCholesky.factorise(hessian)
-    fallback = problem.any_member(factor.failed).expand(factor.failed.shape)
-    if bool(fallback.any()):
-        mixed = torch.where(fallback[..., None, None], gram.diagonal, hessian.diagonal)
+    indefinite = problem.any_member(factor.failed)
+    if bool(indefinite.any()):
+        members = indefinite.expand(factor.failed.shape)
+        _log.info("Gauss-Newton adjoint for %d patches: their Hessian is not positive definite", int(members.sum()))
+        mixed = torch.where(members[..., None, None], gram.diagonal, hessian.diagonal)
         factor = BlockCholesky.factorise(replace(hessian, diagonal=mixed))
-    return factor, fallback
-
-
-def _unknowns(transform: Tensor, w: Tensor) -> Tensor:
-    """c of least norm with transform c = w."""
-    return _times(torch.linalg.pinv(transform), w)
-
-
-def _times(matrix: Tensor, w: Tensor) -> Tensor:
-    return (matrix @ w.unsqueeze(-1)).squeeze(-1)
+    return factor
 
 
 def _summed_to(grad: Tensor, like: Tensor) -> Tensor:

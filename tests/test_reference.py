@@ -174,17 +174,15 @@ def test_diffusion_sorption_reference_is_converged(u0: float) -> None:
     assert 0.0 < float(u.min()) <= float(u.max()) < 1.0
 
 
-def test_a_batch_gives_what_its_cases_give() -> None:
-    problem = diffusion_sorption_problem()
+def test_a_batch_gives_what_its_cases_give(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("pdesolve.reference.method_of_lines._CHUNK", 2 * 129)  # two cases, then one
+    problem, method = diffusion_sorption_problem(), MethodOfLines(129, 4, rtol=1e-7)
     points = {"t": span(0.0, 500.0, 6), "x": span(0.0, 1.0, 9)}
-    method = MethodOfLines(4097, 2, None, rtol=1e-7)  # three chunks
-    cases = {"u0": torch.tensor([0.0, 0.01, 0.2], dtype=torch.float64), "D": torch.tensor([5e-4, 4e-4, 6e-4])}
+    cases = {"u0": torch.tensor([0.0, 0.01, 0.2]), "D": torch.tensor([5e-4, 4e-4, 6e-4])}
     together = method.solve(problem, cases, points)
-    small = replace(method, nodes=257)
     for i in range(3):
         alone = method.solve(problem, {k: float(v[i]) for k, v in cases.items()}, points)
         assert float((together[i] - alone[0]).abs().max()) < 1e-6
-    assert float((small.solve(problem, cases, points) - together).abs().max()) < 1e-3
 
 
 def test_points_may_come_in_any_order_and_lie_on_the_boundary() -> None:
@@ -295,7 +293,7 @@ def test_problems_outside_the_scope_are_refused(name: str) -> None:
 def test_wrong_input_is_refused() -> None:
     problem, method = diffusion_sorption_problem(), MethodOfLines(33)
     good = {"t": span(0.0, 1.0, 2), "x": span(0.0, 1.0, 2)}
-    with pytest.raises(ValueError, match="unknown parameter 'u1'.*did you mean 'u0'"):
+    with pytest.raises(ValueError, match="unknown parameter 'u1'"):
         method.solve(problem, {"u1": 0.1}, good)
     with pytest.raises(ValueError, match="'x' are missing"):
         method.solve(problem, {}, {"t": good["t"]})
@@ -318,7 +316,7 @@ def test_wrong_settings_are_refused(settings: dict[str, Any]) -> None:
 
 @pytest.mark.parametrize(("layer", "core"), [(0.0, 1.0), (2.0, 1.0), (1e-3, -1.0), (math.nan, 1.0)])
 def test_wrong_grading_is_refused(layer: float, core: float) -> None:
-    with pytest.raises(ValueError, match="layer|core"):
+    with pytest.raises(ValueError, match=r"layer|core"):
         Grading(layer, core)
 
 
@@ -326,23 +324,24 @@ def test_failed_cases_are_named_with_their_remedy() -> None:
     problem = diffusion_sorption_problem()
     points = {"t": span(0.0, 500.0, 3), "x": span(0.0, 1.0, 3)}
     method = MethodOfLines(65, rtol=1e-3)
-    with pytest.raises(SolveError, match=r"1 of 3 cases .* case 1: .* not finite .*Check") as caught:
+    with pytest.raises(SolveError, match=r"1 of 3 cases .* case 1: .* not finite\. Check") as caught:
         method.solve(problem, {"u0": torch.tensor([0.1, math.nan, 0.2])}, points)
     assert caught.value.status.tolist() == [0, SolveStatus.NON_FINITE, 0]
     with pytest.raises(SolveError, match="max_steps") as caught:
         replace(method, max_steps=3).solve(problem, {}, points)
     assert caught.value.status.tolist() == [SolveStatus.STEP_CAP]
-    with pytest.raises(SolveError, match="well posed") as caught:
-        method.solve(problem, {"D": torch.tensor([5e-4, -5e-4])}, points)
-    assert caught.value.status.tolist() == [0, SolveStatus.DIVERGED]
+    with pytest.raises(SolveError, match=r"case 1: .* well posed") as caught:  # negative diffusion
+        replace(method, max_steps=100).solve(problem, {"D": torch.tensor([5e-4, -5e-4])}, points)
+    assert caught.value.status.tolist() == [0, SolveStatus.STEP_CAP]
 
 
 def test_blow_up_is_an_error_and_no_number() -> None:
     problem = field_of(
         lambda f, c, p: f.u.t - f.u.xx - f.u**2, InitialCondition(lambda x: 50.0 * x * (1.0 - x)), Dirichlet(0.0)
     )
-    with pytest.raises(SolveError, match="time step became too small at t = 0"):
+    with pytest.raises(SolveError, match=r"time step became too small at t = 0\.\d") as caught:
         MethodOfLines(65, rtol=1e-4).solve(problem, {}, POINTS)
+    assert caught.value.status.tolist() == [SolveStatus.DIVERGED]
 
 
 def test_family_draws_the_benchmark(generator: torch.Generator) -> None:
@@ -371,8 +370,8 @@ def test_cache_gives_back_what_was_solved(tmp_path: Path, monkeypatch: pytest.Mo
 
 
 def test_cache_tells_problems_apart(tmp_path: Path) -> None:
-    def other(value: float, film: float) -> Problem:
-        start, left = InitialCondition(lambda u0: u0), Dirichlet(value, on="left")
+    def other(value: float, film: float, initial: Any = lambda u0: u0) -> Problem:
+        start, left = InitialCondition(initial), Dirichlet(value, on="left")
         film_condition = Robin(0.0, beta=lambda D: film * D, on="right")
         domain = Interval(0.0, 1.0) * TimeInterval(0.0, 500.0)
         return Problem(DiffusionSorption(), domain, [start, left, film_condition], parameters={"u0": 0.1})
@@ -382,9 +381,10 @@ def test_cache_tells_problems_apart(tmp_path: Path) -> None:
     assert len(list(tmp_path.iterdir())) == 1
     cached(tmp_path, other(0.9, 1.0))
     cached(tmp_path, other(1.0, 2.0))
+    cached(tmp_path, other(1.0, 1.0, 0.1))  # the same at the default u0 only
     cached(tmp_path, diffusion_sorption_problem(k=1e-4))
     cached(tmp_path, method=replace(CHEAP, nodes=34))
-    assert len(list(tmp_path.iterdir())) == 5
+    assert len(list(tmp_path.iterdir())) == 6
 
 
 def test_nothing_is_cached_unless_asked(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

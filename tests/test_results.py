@@ -87,9 +87,7 @@ def saved(tmp_path: Path, solution: Solution) -> Path:
 def same_bits(a: Tensor, b: Tensor) -> bool:
     if a.dtype != b.dtype or a.shape != b.shape:
         return False
-    return torch.equal(
-        a.contiguous().view(INTEGERS[a.element_size()]), b.contiguous().view(INTEGERS[b.element_size()])
-    )
+    return torch.equal(a.contiguous().view(INTEGERS[a.element_size()]), b.contiguous().view(INTEGERS[b.element_size()]))
 
 
 def assert_same(a: Solution, b: Solution) -> None:
@@ -237,9 +235,7 @@ def test_vtk_reads_it(tmp_path: Path, axes: str, uniform: bool, dtype: torch.dty
             for component, name in enumerate(("u", "p")):
                 values = pick(solution.field.values[case, component])
                 reverse = values.permute(*reversed(range(values.ndim))).reshape(-1).numpy()
-                np.testing.assert_array_equal(
-                    to_numpy(data.GetPointData().GetArray(f"{name}_000{case}")), reverse
-                )
+                np.testing.assert_array_equal(to_numpy(data.GetPointData().GetArray(f"{name}_000{case}")), reverse)
 
 
 @pytest.mark.parametrize(("counts", "measure"), [((5,), 2), ((5, 4), 6), ((5, 4, 3), 24)])
@@ -292,9 +288,7 @@ def test_a_file_made_meanwhile_is_not_replaced(
     assert os.listdir(tmp_path) == ["a.vtkhdf"]
 
 
-def test_without_hard_links_it_is_renamed(
-    tmp_path: Path, solution: Solution, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_without_hard_links_it_is_renamed(tmp_path: Path, solution: Solution, monkeypatch: pytest.MonkeyPatch) -> None:
     def no_link(source: str, target: str) -> None:
         raise PermissionError(errno.EPERM, "Operation not permitted")
 
@@ -325,9 +319,7 @@ def test_places_that_cannot_be_written(tmp_path: Path, solution: Solution, overw
     assert sorted(os.listdir(tmp_path)) == before
 
 
-def test_folder_without_permission(
-    tmp_path: Path, solution: Solution, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_folder_without_permission(tmp_path: Path, solution: Solution, monkeypatch: pytest.MonkeyPatch) -> None:
     if os.geteuid() == 0:  # root may write anywhere
         monkeypatch.setattr(os, "access", lambda path, mode: False)
     else:
@@ -360,9 +352,7 @@ def test_odd_file_names(tmp_path: Path, solution: Solution, name: str) -> None:
 
 
 @pytest.mark.parametrize("room", [0, 100, 3000, 20_000])
-def test_full_disk_leaves_nothing(
-    saved: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, room: int
-) -> None:
+def test_full_disk_leaves_nothing(saved: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, room: int) -> None:
     from pdesolve.results import atomic
 
     class Full(atomic.PatientFile):

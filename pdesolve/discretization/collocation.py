@@ -52,7 +52,8 @@ class TaylorMode(AbstractDifferentiation):
         closed = closure(terms)
         jets = {axis: Jet.variable(value, axis, closed) for axis, value in coordinates.items()}
         offset, basis = ansatz(jets, parameters)
-        return {t: offset.term(t) for t in terms}, {t: basis.term(t) for t in terms}
+        offsets, fields = offset.by_term(), basis.by_term()
+        return {t: offsets[t] for t in terms}, {t: fields[t] for t in terms}
 
 
 @final

@@ -36,19 +36,20 @@ def largest_diffusivity(problem: Problem, axis: str, parameters: Mapping[str, Te
     values = _prescribed(problem, name, columns)
     like = values[:, :1]
     middle = {a: torch.full_like(like, sum(problem.domain.bounds(a)) / 2) for a in problem.domain.axes}
+    differentiable = torch.is_grad_enabled() and any(v.requires_grad for v in parameters.values())
     with torch.enable_grad():
         terms: dict[Term, Tensor] = {t: torch.zeros_like(values).requires_grad_() for t in problem.trace.terms}
         terms[name, ""] = values.detach().requires_grad_()
         known = [t for t in problem.trace.terms if t in ((name, "t"), (name, 2 * axis))]
         first = evaluate(problem.pde, terms, middle, columns)[0]
         slopes = torch.autograd.grad(
-            first.sum(), [terms[t] for t in known], create_graph=torch.is_grad_enabled(), allow_unused=True
+            first.sum(), [terms[t] for t in known], create_graph=differentiable, allow_unused=True
         )
     by_term = {t: s for t, s in zip(known, slopes, strict=True) if s is not None}
     if len(by_term) < 2:
         raise ValueError(f"the residual's first equation holds no {name}.t or no {name}.{2 * axis}")
     kappa: Tensor = (by_term[name, 2 * axis] / by_term[name, "t"]).abs().amax(-1)
-    return kappa
+    return kappa if differentiable else kappa.detach()
 
 
 def _prescribed(problem: Problem, name: str, columns: Mapping[str, Tensor]) -> Tensor:

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from pdesolve.linalg.block_cholesky import BlockMatrix
 from pdesolve.linalg.elimination import Edge
-from pdesolve.nonlinear.rows import InterfaceBlock, RowBlock
+from pdesolve.nonlinear.rows import InterfaceBlock, RowBlock, times, transposed_times
 
 
 @dataclass(frozen=True, eq=False)
@@ -118,7 +118,7 @@ class LeastSquares:
         """1/2 |r|² + 1/2 wᵀΓw, by member."""
         total = sum((b.residual(w).square().sum(-1).sum(0) for b in self.rows), w.new_zeros(w.shape[:2]))
         if self.ridge is not None:
-            total = total + torch.linalg.vecdot(w, _times(self.ridge, w))
+            total = total + torch.linalg.vecdot(w, times(self.ridge, w))
         cost = self.by_member(total)
         for block in self.interfaces:
             cost = cost + block.residual(w).square().sum(dim=(1, 2))[:, None]
@@ -132,27 +132,34 @@ class LeastSquares:
             residuals, jacobians = block.linearise(w)
             for r, j in zip(residuals, jacobians, strict=True):
                 diagonal = diagonal + j.mT @ j
-                gradient = gradient + (j.mT @ r.unsqueeze(-1)).squeeze(-1)
+                gradient = gradient + transposed_times(j, r)
                 total = total + r.square().sum(-1)
-        if self.ridge is not None:
-            pull = _times(self.ridge, w)
-            diagonal, gradient = diagonal + self.ridge, gradient + pull
-            total = total + torch.linalg.vecdot(w, pull)
         cost = self.by_member(total)
         coupling: dict[Edge, Tensor] = {}
         for interface in self.interfaces:
             a, b = interface.left * interface.weight.unsqueeze(-1), interface.right * interface.weight.unsqueeze(-1)
             r = interface.residual(w)
             cost = cost + r.square().sum(dim=(1, 2))[:, None]
-            column = r.unsqueeze(-1)
-            gradient = interface.scatter(gradient, (a.mT @ column).squeeze(-1), -(b.mT @ column).squeeze(-1))
+            gradient = interface.scatter(gradient, transposed_times(a, r), -transposed_times(b, r))
             diagonal = interface.scatter(diagonal, a.mT @ a, b.mT @ b)
             cross = -(a.mT @ b)
             for e, edge in enumerate(interface.edges):
                 coupling[edge] = coupling.get(edge, 0.0) + cross[:, e]
         size = (diagonal.diagonal(dim1=-2, dim2=-1).clamp_min(0).sqrt() * w.abs()).sum(-1)
         gram = BlockMatrix(diagonal, _stacked(coupling, diagonal), tuple(coupling))
-        return Normal(0.5 * cost, gradient, gram, self.max_member(size))
+        normal = Normal(0.5 * cost, gradient, gram, self.max_member(size))
+        return normal if self.ridge is None else self.regularised(normal, w, self.ridge)
+
+    def regularised(self, normal: Normal, w: Tensor, ridge: Tensor) -> Normal:
+        """A linearisation at w with the penalty 1/2 wᵀΓw added, Γ = ``ridge``."""
+        pull = times(ridge, w)
+        cost = normal.cost + 0.5 * self.by_member(torch.linalg.vecdot(w, pull))
+        gram = replace(normal.gram, diagonal=normal.gram.diagonal + ridge)
+        return Normal(cost, normal.gradient + pull, gram, normal.magnitude)
+
+    def penalised(self, ridge: Tensor) -> LeastSquares:
+        """The problem with ``ridge`` added to its own."""
+        return replace(self, ridge=ridge if self.ridge is None else self.ridge + ridge)
 
     def hessian(self, w: Tensor, gram: BlockMatrix) -> BlockMatrix:
         """The full second derivative of the cost: the Gauss-Newton matrix plus Σ r ∂²r."""
@@ -165,10 +172,6 @@ class LeastSquares:
         """∂/∂tensors of (gradient of the cost) · direction, in the order of ``tensors()``."""
         rows = [g for block in self.rows for g in block.pullback(w, direction)]
         return rows + [g for interface in self.interfaces for g in interface.pullback(w, direction)]
-
-
-def _times(matrix: Tensor, w: Tensor) -> Tensor:
-    return (matrix @ w.unsqueeze(-1)).squeeze(-1)
 
 
 def _stacked(coupling: dict[Edge, Tensor], like: Tensor) -> Tensor:

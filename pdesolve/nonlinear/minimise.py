@@ -3,19 +3,16 @@
 from __future__ import annotations
 
 import abc
-import logging
-from dataclasses import dataclass, field
-from typing import Any
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
 from pdesolve.nonlinear.least_squares import LeastSquares, Normal
 from pdesolve.nonlinear.ridge import AbstractRidge
+from pdesolve.nonlinear.rows import times
 from pdesolve.nonlinear.whitening import Whitening
 from pdesolve.status import SolveStatus
-
-_log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, eq=False)
@@ -67,6 +64,8 @@ class Minimum:
         status: ``SolveStatus`` codes, (batch, patch).
         stats: by name, each (batch, patch): iterations, cost, relative_residual, stationarity, rank.
         problem: the problem that was solved, ridge included, in the solver's own unknowns c.
+        c: the unknowns there.
+        normal: its linearisation at c.
         transform: w = transform c, or None for w = c.
     """
 
@@ -74,8 +73,9 @@ class Minimum:
     status: Tensor
     stats: dict[str, Tensor]
     problem: LeastSquares
+    c: Tensor
+    normal: Normal
     transform: Tensor | None = None
-    extra: dict[str, Any] = field(default_factory=dict)
 
 
 def stationarity(normal: Normal) -> Tensor:
@@ -105,13 +105,12 @@ def minimise(problem: LeastSquares, solver: AbstractNonlinearSolver, start: Tens
         finite = problem.any_member(~_finite(normal)).logical_not()
         if problem.ridge is None:
             gram = torch.where(finite[..., None, None], normal.gram.diagonal, torch.zeros_like(normal.gram.diagonal))
-            problem = _with_ridge(problem, solver.ridge.matrix(gram))
-            normal = problem.linearise(w)
+            ridge = solver.ridge.matrix(gram)
+            problem, normal = problem.penalised(ridge), problem.regularised(normal, w, ridge)
         whitened = solver.whitening.transform(problem, normal.gram.diagonal)
         transform, rank = whitened if whitened else (None, None)
         if transform is not None:
-            problem = problem.transformed(transform)
-            problem = _with_ridge(problem, _dropped(transform))
+            problem = problem.transformed(transform).penalised(_dropped(transform))
             if start is not None:
                 w = torch.linalg.lstsq(transform + _dropped(transform), w.unsqueeze(-1)).solution.squeeze(-1)
             normal = problem.linearise(w)
@@ -126,8 +125,8 @@ def minimise(problem: LeastSquares, solver: AbstractNonlinearSolver, start: Tens
             "stationarity": stationarity(iterate.normal).expand(shape),
             "rank": rank if rank is not None else torch.full(shape, problem.shape[2], device=w.device),
         }
-        w = iterate.w if transform is None else (transform @ iterate.w.unsqueeze(-1)).squeeze(-1)
-        return Minimum(w, status.expand(shape), stats, problem, transform)
+        w = iterate.w if transform is None else times(transform, iterate.w)
+        return Minimum(w, status.expand(shape), stats, problem, iterate.w, iterate.normal, transform)
 
 
 def _loop(
@@ -157,11 +156,6 @@ def _finite(normal: Normal) -> Tensor:
     """(batch, patch), where everything is finite."""
     cost = torch.isfinite(normal.cost)
     return cost & torch.isfinite(normal.gradient).all(-1) & torch.isfinite(normal.gram.diagonal).flatten(-2).all(-1)
-
-
-def _with_ridge(problem: LeastSquares, ridge: Tensor) -> LeastSquares:
-    total = ridge if problem.ridge is None else problem.ridge + ridge
-    return LeastSquares(problem.rows, problem.interfaces, total)
 
 
 def _dropped(transform: Tensor) -> Tensor:

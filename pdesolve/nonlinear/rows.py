@@ -15,13 +15,20 @@ PointFunction = Callable[[Sequence[Tensor], Sequence[Tensor]], tuple[Tensor, ...
 """Called with (terms, inputs): terms[k] is S_k w + g_k at the points; returns one tensor for each equation."""
 
 
-def _apply(matrix: Tensor, w: Tensor) -> Tensor:
-    return torch.matmul(matrix, w.unsqueeze(-1)).squeeze(-1)
+def times(matrix: Tensor, w: Tensor) -> Tensor:
+    """matrix @ w, as a row vector: several times faster than a batched product with one column."""
+    return torch.matmul(w.unsqueeze(-2), matrix.mT).squeeze(-2)
+
+
+def transposed_times(matrix: Tensor, r: Tensor) -> Tensor:
+    """matrixᵀ @ r, as a row vector."""
+    return torch.matmul(r.unsqueeze(-2), matrix).squeeze(-2)
 
 
 def _outer(left: Sequence[Tensor], right: Sequence[Tensor]) -> Tensor:
-    """Σ_i left_i ⊗ right_i over the last axes, in one pass."""
-    return torch.matmul(torch.stack(tuple(left), -1), torch.stack(tuple(right), -2))
+    """left_0 ⊗ right_0 + left_1 ⊗ right_1 over the last axes."""
+    (a, b), (v, w) = left, right
+    return (a.unsqueeze(-1) * v.unsqueeze(-2)).addcmul_(b.unsqueeze(-1), w.unsqueeze(-2))
 
 
 def weighted_gram(left: Tensor, factor: Tensor, right: Tensor) -> Tensor:
@@ -69,7 +76,7 @@ class RowBlock:
 
     def values(self, w: Tensor) -> list[Tensor]:
         """u_k = S_k w + g_k."""
-        return [_apply(s, w) + g for s, g in zip(self.basis, self.offset, strict=True)]
+        return [times(s, w) + g for s, g in zip(self.basis, self.offset, strict=True)]
 
     def residual(self, w: Tensor) -> Tensor:
         """ω F, (equation, batch, patch, point)."""
@@ -112,7 +119,7 @@ class RowBlock:
         """
         with torch.enable_grad():
             terms = [u.requires_grad_() for u in self.values(w)]
-            deltas = [_apply(s, direction).requires_grad_() for s in self.basis]
+            deltas = [times(s, direction).requires_grad_() for s in self.basis]
             inputs = [i.detach().requires_grad_() for i in self.inputs]
             phi = terms[0].new_zeros(())
             for equation in self.function(terms, inputs):
@@ -187,7 +194,7 @@ class InterfaceBlock:
     def jump(self, w: Tensor) -> Tensor:
         """A w_a - B w_b + c without the weight, (batch, edge, row)."""
         a, b = self._ends
-        return _apply(self.left, w[:, a]) - _apply(self.right, w[:, b]) + self.offset
+        return times(self.left, w[:, a]) - times(self.right, w[:, b]) + self.offset
 
     def residual(self, w: Tensor) -> Tensor:
         """Weighted rows, (batch, edge, row)."""
@@ -203,7 +210,7 @@ class InterfaceBlock:
         a, b = self._ends
         square = self.weight**2
         r = square * self.jump(w)
-        rho = square * (_apply(self.left, direction[:, a]) - _apply(self.right, direction[:, b]))
+        rho = square * (times(self.left, direction[:, a]) - times(self.right, direction[:, b]))
         left = _outer((r, rho), (direction[:, a], w[:, a]))
         right = -_outer((r, rho), (direction[:, b], w[:, b]))
         return [left, right, rho]

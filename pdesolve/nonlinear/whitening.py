@@ -16,7 +16,7 @@ class Whitening:
 
     J is factorised itself (QR, then the singular values of R), never JᵀJ, so conditions up to 1e15 are
     resolved. It costs about four times a Gauss-Newton step; so it is done only where an estimate of the
-    condition asks for it.
+    condition asks for it, patch by patch: what one member needs does not change another.
 
     Arguments:
         threshold: whiten when the estimated condition of J, columns scaled to one, exceeds this
@@ -26,7 +26,7 @@ class Whitening:
     Notes:
         Where a singular value crosses rcond the solution is a discontinuous function of the basis.
 
-    Source: shared numbers in docs/benchmarks.md; Golub & Van Loan, *Matrix Computations*, section 5.5.
+    Source: Golub & Van Loan, *Matrix Computations*, section 5.5.
     """
 
     threshold: float = 1e6
@@ -38,13 +38,12 @@ class Whitening:
 
     def transform(self, problem: LeastSquares, gram: Tensor) -> tuple[Tensor, Tensor] | None:
         """(transform, rank), of shapes (batch, patch, N, N) and (batch, patch); None if no patch needs it."""
-        condition = estimated_condition(gram)
-        if not bool((condition > self.threshold).any()):
+        flagged = (estimated_condition(gram) > self.threshold) & torch.isfinite(gram).flatten(-2).all(-1)
+        if not bool(flagged.any()):
             return None
         w = problem.zeros()
         jacobian = torch.cat([j for block in problem.rows for j in block.linearise(w)[1]], dim=-2)
-        finite = torch.isfinite(jacobian).all(dim=-1).all(dim=-1)[..., None, None]
-        jacobian = torch.where(finite, jacobian, torch.zeros_like(jacobian))
+        jacobian = torch.where(flagged[..., None, None], jacobian, torch.zeros_like(jacobian))
         scale = torch.linalg.vector_norm(jacobian, dim=-2)
         scale = torch.where(scale > 0, scale, torch.ones_like(scale))
         jacobian = jacobian / scale.unsqueeze(-2)
@@ -54,8 +53,11 @@ class Whitening:
         keep = sigma > self.rcond * sigma[..., :1]
         inverse = torch.where(keep, 1.0 / torch.where(keep, sigma, torch.ones_like(sigma)), torch.zeros_like(sigma))
         square = vh.mT * inverse.unsqueeze(-2) / scale.unsqueeze(-1)
-        pad = jacobian.shape[-1] - square.shape[-1]
-        return torch.nn.functional.pad(square, (0, pad)), keep.sum(-1)
+        n = jacobian.shape[-1]
+        square = torch.nn.functional.pad(square, (0, n - square.shape[-1]))
+        identity = torch.eye(n, dtype=square.dtype, device=square.device)
+        transform = torch.where(flagged[..., None, None], square, identity)
+        return transform, torch.where(flagged, keep.sum(-1), n)
 
 
 def estimated_condition(gram: Tensor) -> Tensor:

@@ -119,8 +119,26 @@ def trace(pde: AbstractPDE, parameters: Mapping[str, float], axes: tuple[str, ..
     if not read:
         raise ValueError("the residual reads no derivative of any field: it is no differential equation")
     read |= {(name, "") for name in pde.field_names}
+    _check_pointwise(pde, terms, coordinates, values, equations)
     ordered = tuple(sorted(read, key=lambda t: (pde.field_names.index(t[0]), len(t[1]), t[1])))
     return Trace(ordered, len(equations), _is_affine(pde, ordered, coordinates, values, positive))
+
+
+def _check_pointwise(
+    pde: AbstractPDE,
+    terms: Mapping[Term, Tensor],
+    coordinates: Mapping[str, Tensor],
+    values: Mapping[str, Tensor],
+    before: tuple[Tensor, ...],
+) -> None:
+    """Change the fields at the first point: the residual may change there only."""
+    moved = {t: torch.cat([v[:1] + 0.125, v[1:]]) for t, v in terms.items()}
+    for old, new in zip(before, evaluate(pde, moved, coordinates, values), strict=True):
+        if not torch.equal(torch.nan_to_num(old[1:]), torch.nan_to_num(new[1:])):
+            raise ValueError(
+                "the residual at a point depends on the fields at other points (a mean, a sum, a shift?): "
+                "it must act point by point"
+            )
 
 
 def _check_axes(missing: MissingDerivative, axes: tuple[str, ...]) -> None:

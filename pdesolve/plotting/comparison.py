@@ -93,8 +93,9 @@ def _maps(
 ) -> Figure:
     ours, exact, error = arrays
     rows = cuts(grid, n_times)
-    figure = new_figure(11.0, 0.35 + row_height(grid, rows, 2.6) * len(rows))
-    table = figure.subplots(len(rows), 3, squeeze=False)
+    heights = [row_height(grid, [cut], 2.6) for cut in rows]
+    figure = new_figure(11.0, 0.35 + sum(heights))
+    table = figure.subplots(len(rows), 3, squeeze=False, height_ratios=heights)
     shared, scale = linear_norm(exact), magnitude_norm(error)
     for row, cut in zip(table, rows, strict=True):
         left = draw_map(row[0], grid, cut, ours, shared, SEQUENTIAL)

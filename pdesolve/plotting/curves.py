@@ -22,9 +22,7 @@ def time_colours(count: int) -> list[tuple[float, float, float, float]]:
     return [matplotlib.colormaps[TIMES](shade) for shade in np.linspace(0.0, 0.85, count)]
 
 
-def draw_profiles(
-    axes: Axes, grid: StructuredGrid, axis: str, values: Array, steps: Sequence[int], name: str
-) -> None:
+def draw_profiles(axes: Axes, grid: StructuredGrid, axis: str, values: Array, steps: Sequence[int], name: str) -> None:
     """One curve over a space axis for each time step, coloured by time.
 
     Arguments:

@@ -65,9 +65,7 @@ def plot_interfaces(
     if axis not in grid.axes or axis == "t" or not positions:
         known = ", ".join(a for a in interfaces if interfaces[a]) or "none"
         raise ValueError(f"no interfaces along {axis or 'any space axis'!r}: there are some along {known}")
-    # (t or 1, other nodes, nodes of the axis)
-    flat = np.moveaxis(field, grid.axes.index(axis), -1)
-    flat = flat.reshape(field.shape[0] if grid.axes[0] == "t" else 1, -1, flat.shape[-1])
+    flat = _lines(field, grid, axis)
     figure = new_figure(10.0, 6.2)
     top, bottom = figure.subplots(2, 1, height_ratios=(1.35, 1))
     _draw_profiles(top, grid, axis, flat[:, flat.shape[1] // 2], name, n_times)
@@ -75,6 +73,12 @@ def plot_interfaces(
     _draw_jumps(bottom, grid, axis, flat, positions)
     set_heading(figure, f"{name} across the patch interfaces along {axis}")
     return write_png(figure, path)
+
+
+def _lines(field: Array, grid: StructuredGrid, axis: str) -> Array:
+    """The field as lines along an axis, (t or 1, lines, nodes of the axis)."""
+    last = np.moveaxis(field, grid.axes.index(axis), -1)
+    return last.reshape(field.shape[0] if grid.axes[0] == "t" else 1, -1, last.shape[-1])
 
 
 def jumps(nodes: Array, values: Array, position: float) -> tuple[Array, Array]:
@@ -106,9 +110,7 @@ def jumps(nodes: Array, values: Array, position: float) -> tuple[Array, Array]:
     return results[1][0] - results[0][0], results[1][1] - results[0][1]
 
 
-def _draw_profiles(
-    axes: Axes, grid: StructuredGrid, axis: str, lines: Array, name: str, n_times: int
-) -> None:
+def _draw_profiles(axes: Axes, grid: StructuredGrid, axis: str, lines: Array, name: str, n_times: int) -> None:
     if grid.axes[0] == "t":
         draw_profiles(axes, grid, axis, lines, time_steps(grid, n_times), name)
     else:
@@ -117,28 +119,23 @@ def _draw_profiles(
     set_title(axes, "profiles; interfaces dashed")
 
 
-def _draw_jumps(
-    axes: Axes, grid: StructuredGrid, axis: str, flat: Array, positions: tuple[float, ...]
-) -> None:
+def _draw_jumps(axes: Axes, grid: StructuredGrid, axis: str, flat: Array, positions: tuple[float, ...]) -> None:
     nodes = grid.axis_nodes(axis).numpy()
     floor = 1e-17
-    pairs = [jumps(nodes, flat, position) for position in positions]
+    with np.errstate(all="ignore"):  # Inf - Inf is a gap in the curve
+        pairs = [jumps(nodes, flat, position) for position in positions]
     sizes = [tuple(np.maximum(np.abs(jump).max(axis=1), floor) for jump in pair) for pair in pairs]
     if grid.axes[0] == "t":
         for i, (position, pair) in enumerate(zip(positions, sizes, strict=True)):
             colour = CYCLE[i % len(CYCLE)]
             for size, line, what in zip(pair, ("-", ":"), ("value", "slope"), strict=True):
                 label = f"{what} at {axis} = {position:.3g}"
-                axes.semilogy(
-                    grid.axis_nodes("t").numpy(), size, line, color=colour, linewidth=1.5, label=label
-                )
+                axes.semilogy(grid.axis_nodes("t").numpy(), size, line, color=colour, linewidth=1.5, label=label)
         label_axes(axes, "t", "|jump|")
         axes.set_xlim(*grid.box.bounds("t"))
     else:
         for k, (mark, what) in enumerate((("o", "value"), ("s", "slope"))):
-            axes.semilogy(
-                positions, [pair[k][0] for pair in sizes], mark, color=CYCLE[k], markersize=6, label=what
-            )
+            axes.semilogy(positions, [pair[k][0] for pair in sizes], mark, color=CYCLE[k], markersize=6, label=what)
         label_axes(axes, axis, "|jump|")
         axes.set_xlim(*grid.box.bounds(axis))
     style_curves(axes)

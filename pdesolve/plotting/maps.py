@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 
 Array = np.ndarray[Any, np.dtype[np.float64]]
 Interfaces = Mapping[str, Sequence[float]]
+HUGE = 1e140
 
 
 @dataclass(frozen=True)
@@ -39,14 +40,16 @@ class Cut:
 
 
 def checked(values: Tensor, grid: StructuredGrid, what: str) -> Array:
-    """Values as a float64 array, (*grid.shape).
+    """Values as a float64 array, (*grid.shape); infinite beyond ±1e140, where scales and norms overflow.
 
     Raises:
         ValueError: another shape than the grid's.
     """
     if tuple(values.shape) != grid.shape:
         raise ValueError(f"{what} has shape {tuple(values.shape)}: {grid.shape}, that of the grid, is needed")
-    return np.asarray(values.detach().to("cpu", torch.float64))
+    array = values.detach().to("cpu", torch.float64)
+    array = torch.where(array.abs() > HUGE, array.sign() * torch.inf, array)
+    return np.asarray(torch.where(array.abs() < 1 / HUGE, 0.0, array))
 
 
 def cuts(grid: StructuredGrid, n_times: int = 4) -> list[Cut]:
@@ -87,9 +90,7 @@ def edges(grid: StructuredGrid, axis: str) -> Array:
     return np.concatenate([[low], (nodes[1:] + nodes[:-1]) / 2, [high]])
 
 
-def draw_map(
-    axes: Axes, grid: StructuredGrid, cut: Cut, values: Array, norm: Normalize, cmap: str
-) -> QuadMesh:
+def draw_map(axes: Axes, grid: StructuredGrid, cut: Cut, values: Array, norm: Normalize, cmap: str) -> QuadMesh:
     """Colour a plane cut; what is not finite becomes grey.
 
     Arguments:
@@ -111,7 +112,7 @@ def draw_map(
 
 def is_to_scale(grid: StructuredGrid, cut: Cut) -> bool:
     """Whether both axes of a plane get the same scale: both in space, and not too long a strip."""
-    return "t" not in cut.axes and 0.25 < height_ratio(grid, cut) < 4
+    return "t" not in cut.axes and 0.3 < height_ratio(grid, cut) < 2.1
 
 
 def height_ratio(grid: StructuredGrid, cut: Cut) -> float:

@@ -76,10 +76,12 @@ def plot_residual(
 
 def _maps(residual: Array, grid: StructuredGrid, name: str, interfaces: Interfaces, n_times: int) -> Figure:
     rows = cuts(grid, n_times)
-    figure = new_figure(9.0, 0.35 + row_height(grid, rows, 3.2) * len(rows))
+    heights = [row_height(grid, [cut], 3.2) for cut in rows]
+    figure = new_figure(9.0, 0.35 + sum(heights))
     signed, scale = signed_norm(residual), magnitude_norm(np.abs(residual))
     magnitude = floored(np.abs(residual), scale)
-    for row, cut in zip(figure.subplots(len(rows), 2, squeeze=False), rows, strict=True):
+    table = figure.subplots(len(rows), 2, squeeze=False, height_ratios=heights)
+    for row, cut in zip(table, rows, strict=True):
         left = draw_map(row[0], grid, cut, residual, signed, DIVERGING)
         right = draw_map(row[1], grid, cut, magnitude, scale, MAGNITUDE)
         for axes, title in zip(row, ("with sign", "magnitude"), strict=True):

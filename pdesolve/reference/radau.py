@@ -221,7 +221,7 @@ class _Run:
         for _ in range(self.max_steps):
             left = self.end - self.t
             h = left if h > 0.999 * left else min(h, 0.5 * left)  # no sliver for a last step
-            if h <= 1e-14 * max(abs(self.t), 1e-3 * self.span) or self.t + h == self.t:
+            if h <= max(1e-15 * abs(self.t), 1e-22 * self.span) or self.t + h == self.t:
                 finite = bool(np.isfinite(self._rate(self.t, self.y)).all())
                 raise IntegrationError("the time step became too small", self.t, finite=finite)
             h, accepted = self._attempt(h)
@@ -258,7 +258,7 @@ class _Run:
             if size <= 10.0:
                 break
             h *= 0.1 if size > 1e3 else 0.5
-            if h < 1e-13 * self.span:
+            if h < 1e-20 * self.span:
                 break
         return h
 

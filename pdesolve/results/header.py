@@ -91,9 +91,7 @@ class Header:
             status=_record(top.get("status"), "status"),
             stats=_records(top, "stats"),
             parameters=_records(top, "parameters"),
-            interfaces={
-                axis: _floats(v, axis) for axis, v in _mapping(top.get("interfaces"), "interfaces").items()
-            },
+            interfaces={axis: _floats(v, axis) for axis, v in _mapping(top.get("interfaces"), "interfaces").items()},
             provenance=_mapping(top.get("provenance"), "provenance"),
         )
 

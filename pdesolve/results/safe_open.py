@@ -111,9 +111,7 @@ class ResultsFile:
         """The checked description of all that the file holds."""
         text = self._header_text()
         if digest(np.frombuffer(text, dtype=np.uint8)) != self._header_digest():
-            raise self.error(
-                "checksum of the header", "the one it was written with", "another", "take another copy"
-            )
+            raise self.error("checksum of the header", "the one it was written with", "another", "take another copy")
         try:
             return Header.from_json(text)
         except ValueError as error:
@@ -176,17 +174,11 @@ class ResultsFile:
             names = {h5py.h5d.CHUNKED: "chunked or compressed data", h5py.h5d.VIRTUAL: "a virtual data set"}
             names |= {h5py.h5d.CONTIGUOUS: "external storage", h5py.h5d.COMPACT: "compact data"}
             hint = "rewrite your own copy with: h5repack -l CONTI -f NONE"
-            raise self.error(
-                f"storage of {path}", "contiguous data in this file", names.get(layout, "another"), hint
-            )
+            raise self.error(f"storage of {path}", "contiguous data in this file", names.get(layout, "another"), hint)
         if n_bytes > self._left:
-            raise self.error(
-                f"size of {path}", f"at most {self._left} bytes in this file", f"{n_bytes} bytes"
-            )
+            raise self.error(f"size of {path}", f"at most {self._left} bytes in this file", f"{n_bytes} bytes")
         offset = dataset.id.get_offset()
-        if n_bytes and (
-            offset is None or dataset.id.get_storage_size() != n_bytes or offset + n_bytes > self._size
-        ):
+        if n_bytes and (offset is None or dataset.id.get_storage_size() != n_bytes or offset + n_bytes > self._size):
             got = f"{dataset.id.get_storage_size()} bytes"
             raise self.error(f"storage of {path}", f"{n_bytes} bytes in this file", got)
         self._left -= n_bytes

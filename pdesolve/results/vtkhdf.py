@@ -155,9 +155,7 @@ def _write(file: Any, solution: Solution, provenance: dict[str, Any]) -> None:
     )
     text = header.to_json()
     if len(text) > MAX_BYTES:
-        raise ValueError(
-            f"names and provenance take {len(text)} bytes: at most {MAX_BYTES} fit; shorten them"
-        )
+        raise ValueError(f"names and provenance take {len(text)} bytes: at most {MAX_BYTES} fit; shorten them")
     file.create_dataset("/pdesolve/header", data=np.bytes_(text))
     group.attrs.create("sha256", np.bytes_(digest(np.frombuffer(text, dtype=np.uint8))))
 
@@ -186,9 +184,7 @@ def _write_named(file: Any, group: str, tensors: Mapping[str, Tensor]) -> tuple[
 def _write_array(file: Any, path: str, name: str, tensor: Tensor) -> ArrayRecord:
     array = to_array(tensor, name)
     file.create_dataset(path, data=array, dtype=array.dtype)
-    return ArrayRecord(
-        name, path, str(tensor.dtype).removeprefix("torch."), tuple(array.shape), digest(array)
-    )
+    return ArrayRecord(name, path, str(tensor.dtype).removeprefix("torch."), tuple(array.shape), digest(array))
 
 
 def _check_counts(file: ResultsFile, header: Header) -> None:
@@ -207,18 +203,14 @@ def _check_counts(file: ResultsFile, header: Header) -> None:
 def _load_grid(file: ResultsFile, header: Header) -> StructuredGrid:
     bounds = None
     if header.bounds is not None:
-        bounds = Box(
-            header.axes, tuple(low for low, _ in header.bounds), tuple(high for _, high in header.bounds)
-        )
+        bounds = Box(header.axes, tuple(low for low, _ in header.bounds), tuple(high for _, high in header.bounds))
     return StructuredGrid(header.axes, tuple(_load(file, header.nodes)), bounds)
 
 
 def _load_values(file: ResultsFile, header: Header, grid: StructuredGrid) -> Tensor:
     for record in header.values:
         if record.shape != stored_shape(grid):
-            raise file.error(
-                f"shape of {record.path}", f"{stored_shape(grid)} as the grid has", str(record.shape)
-            )
+            raise file.error(f"shape of {record.path}", f"{stored_shape(grid)} as the grid has", str(record.shape))
         file.check(record)  # all of them before the memory for all of them is taken
     dtype = DTYPES[header.values[0].dtype]
     values = torch.empty((len(header.values), *grid.shape), dtype=dtype)

@@ -1,6 +1,7 @@
-"""The activation of a coordinate network on jets of order two, as one autograd function.
+"""The two operations of a coordinate network on stacked jets, each as one autograd function.
 
-For y = tanh(f) with derivatives f_i, f_ij, and φ' = 1 - y², φ'' = -2 y φ', φ''' = (6 y² - 2) φ':
+A linear layer acts on every term alike, its bias on the value alone. For y = tanh(f)
+with derivatives f_i, f_ij, and φ' = 1 - y², φ'' = -2 y φ', φ''' = (6 y² - 2) φ':
 
     forward   y_i = φ' f_i,                   y_ij = φ' f_ij + φ'' f_i f_j
     backward  df   = φ' g + φ'' (Σ g_i f_i + Σ g_ij f_ij) + φ''' Σ g_ij f_i f_j
@@ -53,6 +54,43 @@ class _FusedTanh(torch.autograd.Function):
             back[j].addcmul_(weighted, data[i])
             back[0].addcmul_((grad[row] * third).mul_(data[i]), data[j])
         return back, None
+
+
+class _FusedLinear(torch.autograd.Function):
+    """One matrix product for all terms; a bias added in place, which autograd would pay for with a copy."""
+
+    @staticmethod
+    def forward(ctx: Any, data: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
+        ctx.save_for_backward(data, weight)
+        ctx.has_bias = bias is not None
+        out = torch.matmul(data, weight.mT)
+        if bias is not None:
+            out[0] += bias
+        return out
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, Tensor | None, Tensor | None]:
+        data, weight = ctx.saved_tensors
+        need_data, need_weight, need_bias = ctx.needs_input_grad
+        flat = grad.reshape(-1, grad.shape[-1])
+        return (
+            torch.matmul(grad, weight) if need_data else None,
+            flat.mT @ data.reshape(-1, data.shape[-1]) if need_weight else None,
+            grad[0].reshape(-1, grad.shape[-1]).sum(0) if ctx.has_bias and need_bias else None,
+        )
+
+
+def fused_linear(data: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
+    """W f + b on stacked jets.
+
+    Arguments:
+        data: (n_terms, *shape, n_in), the value first.
+        weight: (n_out, n_in).
+        bias: (n_out,) or None.
+    """
+    out: Tensor = _FusedLinear.apply(data, weight, bias)  # type: ignore[no-untyped-call]
+    return out
 
 
 def fused_tanh(data: Tensor, terms: tuple[str, ...]) -> Tensor:

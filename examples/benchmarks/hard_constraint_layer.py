@@ -1,0 +1,213 @@
+"""The constraint layer by itself: time of solve and backward, of a training step, scaling, gradients.
+
+python examples/benchmarks/hard_constraint_layer.py [--quick] [--json FILE] [--device cuda]
+"""
+
+from __future__ import annotations
+
+import math
+import sys
+from collections.abc import Sequence
+from dataclasses import replace
+
+import torch
+from torch import Tensor
+
+from pdesolve.discretization.finite_differences import FiniteDifferences
+from pdesolve.domains.decomposition import cartesian_decomposition
+from pdesolve.domains.grid import StructuredGrid
+from pdesolve.experts.coupling import AbstractCoupling, Independent, InterfaceRows
+from pdesolve.experts.hard_constraint_layer import HardConstraintLayer
+from pdesolve.experts.mixture import MixtureOfExperts
+from pdesolve.experts.parametric import parametric_expert
+from pdesolve.experts.rows import RowCounts
+from pdesolve.implicit import ImplicitAdjoint
+from pdesolve.nonlinear.least_squares import LeastSquares
+from pdesolve.nonlinear.levenberg_marquardt import LevenbergMarquardt
+from pdesolve.nonlinear.minimise import Minimum, minimise
+from pdesolve.nonlinear.ridge import FixedRidge
+from pdesolve.reference.benchmarks import diffusion_sorption_family
+
+from report import Report, median_seconds, start  # isort: skip
+
+N_BASIS = 16
+SOLVER = LevenbergMarquardt(max_steps=50)
+
+
+def rows_of(points: int, coupling: AbstractCoupling, device: torch.device, n_basis: int = N_BASIS) -> LeastSquares:
+    """The least-squares problem of diffusion-sorption on 4 patches, with leaves that take gradients."""
+    family = diffusion_sorption_family()
+    mixture = mixture_of(points, n_basis, torch.float64)
+    mixture.to(device)
+    parameters = family.problem.batch_parameters({"u0": torch.tensor([0.1], dtype=torch.float64)}, device=device)
+    generator = torch.Generator(device).manual_seed(0)
+    with torch.no_grad():
+        problem = mixture.expert.layer.assemble(
+            mixture.expert.backbone, parameters, generator, mixture.decomposition, coupling
+        )
+    return problem.with_tensors([t.detach().clone().requires_grad_() for t in problem.tensors()])
+
+
+def mixture_of(points: int, n_basis: int, dtype: torch.dtype) -> MixtureOfExperts:
+    """Four patches along x with ``points`` rows on each."""
+    family = diffusion_sorption_family()
+    counts = RowCounts(points, 64, 64)
+    expert = parametric_expert(family, n_basis=n_basis, rows=counts, training_rows=counts, dtype=dtype)
+    return MixtureOfExperts(cartesian_decomposition(family.problem.domain, {"x": 4}), expert)
+
+
+def forward_backward(problem: LeastSquares) -> Minimum:
+    """Solve, and pull a gradient back to every basis term."""
+    found = ImplicitAdjoint().solve(problem, lambda rows: minimise(rows, SOLVER))
+    torch.autograd.grad(found.w.sum(), problem.tensors(), allow_unused=True)
+    return found
+
+
+def layer_alone(report: Report) -> None:
+    """Forward and backward of the layer on given basis terms."""
+    bounds = {5_000: 0.03, 20_000: 0.1}
+    for points, bound in bounds.items():
+        for coupling in (Independent(), InterfaceRows()):
+            problem = rows_of(points, coupling, report.device)
+            seconds = median_seconds(lambda problem=problem: forward_backward(problem), device=report.device)
+            found = forward_backward(problem)
+            name = type(coupling).__name__
+            report.add(
+                f"layer, forward + backward, 4 x {points} points, N = {N_BASIS}, {name}",
+                seconds,
+                bound,
+                "s",
+                f"{int(found.stats['iterations'].max())} iterations",
+            )
+            report.add(
+                f"unconverged patches in it, {name}, 4 x {points}", float((found.status != 0).sum()), 0.0, "patches"
+            )
+
+
+def training_step(report: Report) -> None:
+    """One step of training: basis derivatives by Taylor mode, solve, residual, backward."""
+    for dtype, bound in ((torch.float32, 0.2), (torch.float64, None)):
+        mixture = mixture_of(5_000, N_BASIS, dtype).to(report.device)
+        parameters = {"u0": torch.tensor([0.1], dtype=torch.float64, device=report.device)}
+        generator = torch.Generator(report.device).manual_seed(0)
+
+        def step(
+            mixture: MixtureOfExperts = mixture,
+            parameters: dict[str, Tensor] = parameters,
+            generator: torch.Generator = generator,
+        ) -> None:
+            rows, _ = mixture.residual(parameters, generator)
+            total = torch.stack([r.square().sum(1) for r in rows.values()]).sum(0)
+            mixture.zero_grad()
+            total.log().mean().backward()
+
+        seconds = median_seconds(step, device=report.device)
+        name = str(dtype).removeprefix("torch.")
+        report.add(f"one training step, network of {name}, 4 x 5000 points", seconds, bound, "s")
+
+
+def scaling(report: Report) -> None:
+    """Fitted exponent of the layer's time over 1e3 to 1e5 points, and independence of the grid's size."""
+    counts = (250, 1000, 4000, 25_000)
+    times = []
+    for count in counts:
+        problem = rows_of(count, InterfaceRows(), report.device)
+        times.append(median_seconds(lambda problem=problem: forward_backward(problem), 5, device=report.device))
+    x, y = (torch.tensor([math.log(v) for v in values]) for values in (counts, times))
+    slope = float(((x - x.mean()) * (y - y.mean())).sum() / (x - x.mean()).square().sum())
+    report.add("exponent of time against points, 1e3 to 1e5", slope, 1.1, "")
+    seconds = {shape: grid_layer_seconds(report, shape) for shape in ((51, 256), (101, 1024))}
+    ratio = seconds[101, 1024] / seconds[51, 256]
+    report.add(
+        "finite-difference rows of 4 x 1000 nodes: time on a grid of 101 x 1024 over that on 51 x 256", ratio, 1.5, "x"
+    )
+
+
+def grid_layer_seconds(report: Report, shape: tuple[int, int]) -> float:
+    """Assembling and solving on sampled nodes of fields on a grid; combining the output is not counted."""
+    family = diffusion_sorption_family()
+    grid = StructuredGrid.uniform(family.problem.domain, shape)
+    layer = HardConstraintLayer(
+        family.problem,
+        FiniteDifferences(grid),
+        RowCounts(1000, 64, 64),
+        decomposition=cartesian_decomposition(grid, {"x": 4}),
+        coupling=InterfaceRows(),
+        throw=False,
+    )
+    from pdesolve.discretization.grid_basis import GridBasis
+
+    generator = torch.Generator().manual_seed(0)
+    coefficients = torch.rand(N_BASIS, 2, generator=generator, dtype=torch.float64)
+    t, x = grid.coordinates()["t"] / 500.0, grid.coordinates()["x"]
+    fields = torch.stack([torch.exp(-4 * a * x) * torch.cos(3 * b * t + 2 * x) for a, b in coefficients])
+    values = family.problem.batch_parameters({"u0": 0.1})
+    source = GridBasis.lifted(family.problem, grid, fields.unsqueeze(0), layer.lifting, values)
+    return median_seconds(lambda: layer.solve(source, values), 5)
+
+
+def gradients(report: Report) -> None:
+    """Directional derivatives of the weights against central differences of converged solves.
+
+    Relative to each derivative, or to a thousandth of the largest where it is smaller than that.
+    """
+    generator = torch.Generator().manual_seed(0)
+    tight = LevenbergMarquardt(gtol=1e-12, max_steps=200)
+    for name, solver in (("full rank", tight), ("rank deficient, fixed ridge", replace(tight, ridge=FixedRidge(1e-6)))):
+        worst = 0.0
+        for coupling in (Independent(), InterfaceRows()):
+            problem = rows_of(200, coupling, report.device, 6)
+            if "deficient" in name:
+                problem = _with_equal_columns(problem)
+            worst = max(worst, _gradient_error(problem, solver, generator))
+        report.add(f"implicit gradient against finite differences, {name}", worst, 1e-6, "relative")
+
+
+def _with_equal_columns(problem: LeastSquares) -> LeastSquares:
+    """The last basis field replaced by the one before."""
+    tensors = []
+    for t in problem.tensors():
+        t = t.detach().clone()
+        if t.ndim == 4 and t.shape[-1] == 6:
+            t[..., -1] = t[..., -2]
+        tensors.append(t.requires_grad_())
+    return problem.with_tensors(tensors)
+
+
+def _gradient_error(problem: LeastSquares, solver: LevenbergMarquardt, generator: torch.Generator) -> float:
+    def weights(tensors: Sequence[Tensor]) -> Tensor:
+        return ImplicitAdjoint().solve(problem.with_tensors(tensors), lambda rows: minimise(rows, solver)).w
+
+    tensors = problem.tensors()
+    cotangent = torch.randn(problem.shape, generator=generator, dtype=torch.float64)
+    grads = torch.autograd.grad((weights(tensors) * cotangent).sum(), tensors, allow_unused=True)
+    base = [t.detach() for t in tensors]
+    slopes, errors = [], []
+    for k, grad in enumerate(grads):
+        if grad is None or tensors[k].numel() < 10:
+            continue
+        direction = torch.randn(base[k].shape, generator=generator, dtype=torch.float64) * base[k].abs().mean()
+
+        def moved(step: float, k: int = k, direction: Tensor = direction) -> float:
+            tensors = [t + step * direction if i == k else t for i, t in enumerate(base)]
+            return float((weights(tensors) * cotangent).sum())
+
+        slope = float((grad * direction).sum())
+        differences = [(moved(h) - moved(-h)) / (2 * h) for h in (1e-5, 1e-6, 1e-7)]
+        slopes.append(abs(slope))
+        errors.append(min(abs(slope - d) for d in differences))  # too long a step truncates, too short one rounds
+    return max(e / max(s, 1e-3 * max(slopes)) for e, s in zip(errors, slopes, strict=True))
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run all parts; ``--quick`` leaves out nothing but the largest sizes' repeats."""
+    report = start("hard_constraint_layer", arguments)
+    layer_alone(report)
+    training_step(report)
+    scaling(report)
+    gradients(report)
+    return report.finish()
+
+
+if __name__ == "__main__":
+    sys.exit(main())

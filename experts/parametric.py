@@ -1,0 +1,104 @@
+"""Experts for a family of problems, put together with sensible defaults."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+
+from pdesolve.discretization.ansatz import Ansatz
+from pdesolve.discretization.collocation import Collocation
+from pdesolve.domains.sampling import AbstractSampler, GradedSampler, SobolSampler
+from pdesolve.experts.coordinate_network import CoordinateNetwork
+from pdesolve.experts.hard_constraint_expert import HardConstraintExpert
+from pdesolve.experts.hard_constraint_layer import HardConstraintLayer
+from pdesolve.experts.row_weight import AbstractRowWeight
+from pdesolve.experts.rows import RowCounts
+from pdesolve.experts.soft_constraint_expert import SoftConstraintExpert
+from pdesolve.frames.generic import Frame, generic_frame
+from pdesolve.implicit import DetachedAdjoint
+from pdesolve.nonlinear.levenberg_marquardt import LevenbergMarquardt
+from pdesolve.problem import ProblemFamily
+
+
+def parametric_expert(
+    family: ProblemFamily,
+    *,
+    n_basis: int = 16,
+    frame: Frame | None = None,
+    widths: Sequence[int] = (64, 64),
+    seed: int = 0,
+    dtype: torch.dtype = torch.float32,
+    rows: RowCounts | None = None,
+    training_rows: RowCounts | None = None,
+    sampler: AbstractSampler | None = None,
+    row_weight: AbstractRowWeight | None = None,
+) -> HardConstraintExpert:
+    """A conditioned coordinate network behind a constraint layer, for every member of a family.
+
+    Arguments:
+        family: what varies.
+        n_basis: basis fields N (default 16).
+        frame: coordinates and lifting (default ``generic_frame(family)``).
+        widths: hidden layers of the network (default (64, 64)).
+        seed: of the initial weights.
+        dtype: of the network while it is trained (default float32; call ``.double()`` for inference).
+        rows: points of a solve, on each patch (default 1000 inside, 64 on each face).
+        training_rows: points of a training step (default 250 inside, 32 on each face).
+        sampler: default evenly spread Sobol points, for problems in time even in the square root of time.
+        row_weight: default of ``HardConstraintLayer``.
+    """
+    frame = frame or generic_frame(family)
+    discretization = Collocation(sampler or _default_sampler(family))
+    layer = HardConstraintLayer(family.problem, discretization, rows or RowCounts(1000, 64, 64), row_weight=row_weight)
+    training_layer = HardConstraintLayer(
+        family.problem,
+        discretization,
+        training_rows or RowCounts(250, 32, 32),
+        solver=LevenbergMarquardt(gtol=1e-4, max_steps=10),
+        adjoint=DetachedAdjoint(),
+        row_weight=row_weight,
+    )
+    return HardConstraintExpert(_backbone(family, frame, n_basis, widths, seed, dtype), layer, training_layer)
+
+
+def soft_expert(
+    family: ProblemFamily,
+    *,
+    frame: Frame | None = None,
+    widths: Sequence[int] = (64, 64),
+    seed: int = 0,
+    dtype: torch.dtype = torch.float32,
+    rows: RowCounts | None = None,
+    sampler: AbstractSampler | None = None,
+    row_weight: AbstractRowWeight | None = None,
+) -> SoftConstraintExpert:
+    """The soft-constraint rival with the same frame and network; arguments as ``parametric_expert``."""
+    frame = frame or generic_frame(family)
+    layer = HardConstraintLayer(
+        family.problem,
+        Collocation(sampler or _default_sampler(family)),
+        rows or RowCounts(1000, 64, 64),
+        row_weight=row_weight,
+    )
+    return SoftConstraintExpert(_backbone(family, frame, 1, widths, seed, dtype), layer)
+
+
+def _backbone(
+    family: ProblemFamily, frame: Frame, n_basis: int, widths: Sequence[int], seed: int, dtype: torch.dtype
+) -> Ansatz:
+    fields = family.problem.field_names
+    network = CoordinateNetwork(
+        frame.coordinates.n_features,
+        n_basis,
+        generator=torch.Generator().manual_seed(seed),
+        widths=widths,
+        n_fields=len(fields),
+        dtype=dtype,
+    )
+    return Ansatz(network, frame.coordinates, frame.lifting, fields)
+
+
+def _default_sampler(family: ProblemFamily) -> AbstractSampler:
+    base = SobolSampler()
+    return GradedSampler({"t": 2.0}, base) if family.problem.domain.has_time else base
