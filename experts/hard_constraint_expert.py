@@ -17,6 +17,7 @@ from pdesolve.experts.evaluation import evaluate
 from pdesolve.experts.hard_constraint_layer import HardConstraintLayer
 from pdesolve.problem import Problem
 from pdesolve.solution import Solution
+from pdesolve.status import SolveStatus, raise_unless_converged
 
 
 @final
@@ -100,8 +101,12 @@ class HardConstraintExpert(AbstractExpert):
                 throw=throw,
             )  # fmt: skip
             field = evaluate(self.backbone, values, grid, decomposition, found.weights)
+        finite = torch.isfinite(field.values).flatten(1).all(1, keepdim=True)
+        status = torch.where(finite, found.report.status, int(SolveStatus.NON_FINITE))
+        if throw:
+            raise_unless_converged(status)
         interfaces: dict[str, tuple[float, ...]] = {}
         for face in decomposition.interfaces:
             known = interfaces.get(face.axis, ())
             interfaces[face.axis] = known if face.position in known else (*known, face.position)
-        return Solution(field, found.report.status, found.report.stats, values, interfaces)
+        return Solution(field, status, found.report.stats, values, interfaces)

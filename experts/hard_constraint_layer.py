@@ -13,7 +13,7 @@ from pdesolve.discretization.abstract import AbstractDiscretization, Expansion, 
 from pdesolve.discretization.grid_basis import GridBasis
 from pdesolve.domains.decomposition import Decomposition, cartesian_decomposition
 from pdesolve.experts.coupling import AbstractCoupling, Independent
-from pdesolve.experts.row_weight import AbstractRowWeight, TimePower, Unweighted
+from pdesolve.experts.row_weight import AbstractRowWeight, default_row_weight
 from pdesolve.experts.rows import RowCounts, condition_rows, interior_rows
 from pdesolve.frames.abstract import AbstractLifting, NoLifting
 from pdesolve.implicit import AbstractAdjoint, ImplicitAdjoint
@@ -67,7 +67,8 @@ class HardConstraintLayer(nn.Module):
         decomposition: patches, each with weights of its own (default one patch).
         coupling: ``Independent()`` (default) or ``InterfaceRows()``.
         lifting: g and m for fields on a grid (default none: the conditions become rows); an ``Ansatz`` has its own.
-        row_weight: default ``TimePower(1)`` for problems in time, ``Unweighted()`` for steady ones.
+        row_weight: default ``default_row_weight(problem)``: ``TimePower(1)`` where initial and boundary values
+            disagree, else ``Unweighted()``.
         condition_weight: factor of rows of conditions beside those of the equation (default 1; rows of both have
             the units of u).
         solver: default ``LevenbergMarquardt()``.
@@ -111,7 +112,7 @@ class HardConstraintLayer(nn.Module):
         self.decomposition = decomposition or cartesian_decomposition(discretization.grid or problem.domain, {})
         self.coupling = coupling or Independent()
         self.lifting = lifting or NoLifting(problem.field_names)
-        self.row_weight = row_weight or (TimePower() if problem.domain.has_time else Unweighted())
+        self.row_weight = row_weight or default_row_weight(problem)
         self.condition_weight = condition_weight
         self.solver = solver or LevenbergMarquardt()
         self.adjoint = adjoint or ImplicitAdjoint()
@@ -215,7 +216,8 @@ class HardConstraintLayer(nn.Module):
             parameters, self.rows.boundary, generator, self.condition_weight, initial,
         )  # fmt: skip
         interfaces = coupling.interfaces(problem, discretization, decomposition, expand, self.rows.interface, generator)
-        found = LeastSquares(tuple(blocks), interfaces)
+        batch = max([b.batch for b in blocks] + [i.batch for i in interfaces])
+        found = LeastSquares(tuple(b.batched(batch) for b in blocks), tuple(i.batched(batch) for i in interfaces))
         if found.n_rows < found.shape[2]:
             raise ValueError(
                 f"{found.n_rows} rows on a patch for {found.shape[2]} basis fields: the solve is not determined; "

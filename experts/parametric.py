@@ -18,11 +18,11 @@ from pdesolve.experts.soft_constraint_expert import SoftConstraintExpert
 from pdesolve.frames.generic import Frame, generic_frame
 from pdesolve.implicit import DetachedAdjoint
 from pdesolve.nonlinear.levenberg_marquardt import LevenbergMarquardt
-from pdesolve.problem import ProblemFamily
+from pdesolve.problem import Problem, ProblemFamily
 
 
 def parametric_expert(
-    family: ProblemFamily,
+    family: ProblemFamily | Problem,
     *,
     n_basis: int = 16,
     frame: Frame | None = None,
@@ -37,7 +37,7 @@ def parametric_expert(
     """A conditioned coordinate network behind a constraint layer, for every member of a family.
 
     Arguments:
-        family: what varies.
+        family: what varies; a plain ``Problem`` is a family of one.
         n_basis: basis fields N (default 16).
         frame: coordinates and lifting (default ``generic_frame(family)``).
         widths: hidden layers of the network (default (64, 64)).
@@ -48,22 +48,22 @@ def parametric_expert(
         sampler: default evenly spread Sobol points, for problems in time even in the square root of time.
         row_weight: default of ``HardConstraintLayer``.
     """
-    frame = frame or generic_frame(family)
-    discretization = Collocation(sampler or _default_sampler(family))
-    layer = HardConstraintLayer(family.problem, discretization, rows or RowCounts(1000, 64, 64), row_weight=row_weight)
+    frame, problem = frame or generic_frame(family), _problem(family)
+    discretization = Collocation(sampler or _default_sampler(problem))
+    layer = HardConstraintLayer(problem, discretization, rows or RowCounts(1000, 64, 64), row_weight=row_weight)
     training_layer = HardConstraintLayer(
-        family.problem,
+        problem,
         discretization,
         training_rows or RowCounts(250, 32, 32),
         solver=LevenbergMarquardt(gtol=1e-4, max_steps=10),
         adjoint=DetachedAdjoint(),
         row_weight=row_weight,
     )
-    return HardConstraintExpert(_backbone(family, frame, n_basis, widths, seed, dtype), layer, training_layer)
+    return HardConstraintExpert(_backbone(problem, frame, n_basis, widths, seed, dtype), layer, training_layer)
 
 
 def soft_expert(
-    family: ProblemFamily,
+    family: ProblemFamily | Problem,
     *,
     frame: Frame | None = None,
     widths: Sequence[int] = (64, 64),
@@ -74,20 +74,24 @@ def soft_expert(
     row_weight: AbstractRowWeight | None = None,
 ) -> SoftConstraintExpert:
     """The soft-constraint rival with the same frame and network; arguments as ``parametric_expert``."""
-    frame = frame or generic_frame(family)
+    frame, problem = frame or generic_frame(family), _problem(family)
     layer = HardConstraintLayer(
-        family.problem,
-        Collocation(sampler or _default_sampler(family)),
+        problem,
+        Collocation(sampler or _default_sampler(problem)),
         rows or RowCounts(1000, 64, 64),
         row_weight=row_weight,
     )
-    return SoftConstraintExpert(_backbone(family, frame, 1, widths, seed, dtype), layer)
+    return SoftConstraintExpert(_backbone(problem, frame, 1, widths, seed, dtype), layer)
+
+
+def _problem(family: ProblemFamily | Problem) -> Problem:
+    return family.problem if isinstance(family, ProblemFamily) else family
 
 
 def _backbone(
-    family: ProblemFamily, frame: Frame, n_basis: int, widths: Sequence[int], seed: int, dtype: torch.dtype
+    problem: Problem, frame: Frame, n_basis: int, widths: Sequence[int], seed: int, dtype: torch.dtype
 ) -> Ansatz:
-    fields = family.problem.field_names
+    fields = problem.field_names
     network = CoordinateNetwork(
         frame.coordinates.n_features,
         n_basis,
@@ -99,6 +103,6 @@ def _backbone(
     return Ansatz(network, frame.coordinates, frame.lifting, fields)
 
 
-def _default_sampler(family: ProblemFamily) -> AbstractSampler:
+def _default_sampler(problem: Problem) -> AbstractSampler:
     base = SobolSampler()
-    return GradedSampler({"t": 2.0}, base) if family.problem.domain.has_time else base
+    return GradedSampler({"t": 2.0}, base) if problem.domain.has_time else base

@@ -189,13 +189,8 @@ def _block(
     weight: Tensor,
 ) -> RowBlock:
     index = {name: i for i, name in enumerate(problem.field_names)}
-    batch = max([t.shape[0] for t in inputs] + [next(iter(expansion.offset.values())).shape[0]])
     fields = {d: value.unbind(-2) for d, value in expansion.basis.items()}
     offsets = {d: value.unbind(-1) for d, value in expansion.offset.items()}
-    basis = tuple(_batched(fields[d][index[f]], batch) for f, d in terms)
-    offset = tuple(_batched(offsets[d][index[f]], batch) for f, d in terms)
+    basis = tuple(fields[d][index[f]] for f, d in terms)
+    offset = tuple(offsets[d][index[f]] for f, d in terms)
     return RowBlock(function, basis, offset, inputs, weight)
-
-
-def _batched(value: Tensor, batch: int) -> Tensor:
-    return value.expand(batch, *value.shape[1:])

@@ -35,7 +35,7 @@ class SolveStatus(enum.IntEnum):
     )
     NON_FINITE = (
         4,
-        "the residual or the basis held NaN or Inf at the starting point: "
+        "the residual, the basis or the field held NaN or Inf: "
         "check this sample's parameters, conditions and coefficients (a logarithm or power of u <= 0?)",
     )
     SINGULAR = (

@@ -84,24 +84,24 @@ def run(tmp_path: Path) -> Path:
 def test_killed_run_resumes_to_the_same_bits(tmp_path: Path) -> None:
     """SIGKILL in the first process and in the one that resumes it; a third one finishes."""
     for task in ("train", "resume"):
-        process = start(task, tmp_path, 400)
+        process = start(task, tmp_path, 200)
         assert "FINISHED" not in end(process, signal.SIGKILL)
         assert process.returncode == -signal.SIGKILL
     expert = PolynomialExpert()
-    report = resume(expert, FAMILY, settings(steps=400), tmp_path)
+    report = resume(expert, FAMILY, settings(steps=200), tmp_path)
     assert report.reason is StopReason.FINISHED
-    assert_same_run(expert, report, *uninterrupted(400))
+    assert_same_run(expert, report, *uninterrupted(200))
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_interrupted_run_leaves_a_checkpoint_of_its_last_step(tmp_path: Path, number: signal.Signals) -> None:
-    process = start("train", tmp_path, 400)
+    process = start("train", tmp_path, 200)
     lines = end(process, number).split()
     assert process.returncode == 0
     assert lines[-1] == "INTERRUPTED"
     assert CheckpointFolder(tmp_path).latest() == tmp_path / f"step_{int(lines[-2]):08d}"
     expert = PolynomialExpert()
-    assert_same_run(expert, resume(expert, FAMILY, settings(steps=400), tmp_path), *uninterrupted(400))
+    assert_same_run(expert, resume(expert, FAMILY, settings(steps=200), tmp_path), *uninterrupted(200))
 
 
 def test_resume_continues_early_stop_and_longer_runs(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
@@ -217,6 +217,7 @@ def test_half_written_checkpoint_is_cleared(run: Path) -> None:
     left = run / ".step_00000025.0123abcd.tmp"
     left.mkdir()
     (left / FILES[0]).write_bytes(b"half")
+    (run / ".pdesolve-0123456789abcdef.tmp").write_text("step_0")
     resume(PolynomialExpert(), FAMILY, settings(steps=25), run)
     assert sorted(p.name for p in run.iterdir()) == [
         "latest", "run.lock", "step_00000015", "step_00000020", "step_00000025",
@@ -332,6 +333,7 @@ def test_two_runs_in_one_folder_are_refused(tmp_path: Path) -> None:
 
 def test_lock_of_a_dead_run_is_taken_over(run: Path, caplog: pytest.LogCaptureFixture) -> None:
     (run / "run.lock").write_text("4194304\n")
+    caplog.set_level("INFO")
     resume(PolynomialExpert(), FAMILY, settings(steps=20), run)
     assert "process 4194304 ended without cleaning up" in caplog.records[0].getMessage()
     assert (run / "run.lock").read_text() == ""

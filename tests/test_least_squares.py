@@ -382,8 +382,9 @@ FAILURES = {
     SolveStatus.NON_FINITE: lambda: scalar(torch.log, -1.0, LevenbergMarquardt()),
     # The sign of the derivative is wrong, so every step climbs.
     SolveStatus.DIVERGED: lambda: scalar(lambda u: 2.0 * u.detach() - u, 1.0, LevenbergMarquardt(max_steps=200)),
-    # A minimum at which the Jacobian vanishes: the angle between residual and column never falls.
-    SolveStatus.STAGNATED: lambda: scalar(lambda u: u * u + 1.0, 1.0, LevenbergMarquardt(max_steps=500)),
+    SolveStatus.STAGNATED: lambda: codes(
+        minimise(least_squares(noise=1.0, batch=8), LevenbergMarquardt(gtol=1e-300, max_steps=500)).status
+    ),
     SolveStatus.SINGULAR: lambda: codes(
         minimise(
             linear(torch.zeros(1, 1, 5, 2, dtype=torch.float64) + torch.tensor([1.0, 0.0]).double(), uniform(1, 1, 5)),

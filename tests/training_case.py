@@ -115,7 +115,7 @@ def main(task: str, path: Path, steps: int) -> None:
     def on_step(step: int, row: Mapping[str, float]) -> None:
         sys.stdout.write(f"{step}\n")
         sys.stdout.flush()
-        time.sleep(0.005)
+        time.sleep(0.01)
 
     expert = PolynomialExpert()
     if task == "train":

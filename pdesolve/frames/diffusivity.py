@@ -33,7 +33,9 @@ def largest_diffusivity(problem: Problem, axis: str, parameters: Mapping[str, Te
     """
     name = problem.field_names[0]
     columns = {key: value.reshape(-1, 1) for key, value in parameters.items()}
-    values = _prescribed(problem, name, columns)
+    values = prescribed_values(problem, name, parameters)
+    batch = max([values.shape[0], *(column.shape[0] for column in columns.values())])
+    values = values.expand(batch, -1)
     like = values[:, :1]
     middle = {a: torch.full_like(like, sum(problem.domain.bounds(a)) / 2) for a in problem.domain.axes}
     differentiable = torch.is_grad_enabled() and any(v.requires_grad for v in parameters.values())
@@ -52,8 +54,15 @@ def largest_diffusivity(problem: Problem, axis: str, parameters: Mapping[str, Te
     return kappa if differentiable else kappa.detach()
 
 
-def _prescribed(problem: Problem, name: str, columns: Mapping[str, Tensor]) -> Tensor:
-    """Values of the field on the initial and Dirichlet-like boundaries, (batch, n)."""
+def prescribed_values(problem: Problem, name: str, parameters: Mapping[str, Tensor]) -> Tensor:
+    """Values that the conditions give the field on initial, Dirichlet and Robin boundaries, (batch, n).
+
+    Arguments:
+        problem: gives the conditions.
+        name: the field.
+        parameters: name -> (batch,) or (1,).
+    """
+    columns = {key: value.reshape(-1, 1) for key, value in parameters.items()}
     like = next(iter(columns.values())) if columns else torch.zeros(1, 1, dtype=torch.float64)
     unit = torch.linspace(0, 1, _SAMPLES, dtype=like.dtype, device=like.device)
     at = {}

@@ -9,6 +9,9 @@ from pdesolve.frames.abstract import AbstractCoordinateMap, AbstractLifting, Poi
 from pdesolve.frames.similarity import varied_features
 from pdesolve.problem import Problem
 
+_CORNER = 1e-12
+"""Added to distances in the weights: where all of them vanish, in a corner, the conditions' mean is taken, not 0/0."""
+
 
 @final
 class ScaledCoordinates(AbstractCoordinateMap):
@@ -85,7 +88,7 @@ class TransfiniteLifting(AbstractLifting):
             weight: Any = full_like(1.0, self._like(at))
             for j, (distance, _) in enumerate(conditions):
                 if j != i:
-                    weight = weight * distance
+                    weight = weight * (distance + _CORNER)
             weights.append(weight)
         norm = sum(weights[1:], weights[0])
         for weight, (_, target) in zip(weights, conditions, strict=True):

@@ -31,6 +31,10 @@ def _outer(left: Sequence[Tensor], right: Sequence[Tensor]) -> Tensor:
     return (a.unsqueeze(-1) * v.unsqueeze(-2)).addcmul_(b.unsqueeze(-1), w.unsqueeze(-2))
 
 
+def _expanded(tensors: Sequence[Tensor], batch: int) -> tuple[Tensor, ...]:
+    return tuple(t.expand(batch, *t.shape[1:]) for t in tensors)
+
+
 def weighted_gram(left: Tensor, factor: Tensor, right: Tensor) -> Tensor:
     """leftᵀ diag(factor) right, batched."""
     return (left * factor.unsqueeze(-1)).mT @ right
@@ -69,6 +73,15 @@ class RowBlock:
             offset=tuple(tensors[k : 2 * k]),
             inputs=tuple(tensors[2 * k :]),
         )
+
+    @property
+    def batch(self) -> int:
+        """The largest batch among all that the rows are made of."""
+        return max(t.shape[0] for t in (*self.tensors(), self.weight))
+
+    def batched(self, batch: int) -> RowBlock:
+        """Basis and offset expanded to a common batch."""
+        return replace(self, basis=_expanded(self.basis, batch), offset=_expanded(self.offset, batch))
 
     def transformed(self, transform: Tensor) -> RowBlock:
         """The rows in unknowns c with w = transform c, (batch, patch, N, N)."""
@@ -181,6 +194,14 @@ class InterfaceBlock:
     def with_tensors(self, tensors: Sequence[Tensor]) -> InterfaceBlock:
         left, right, offset = tensors
         return replace(self, left=left, right=right, offset=offset)
+
+    @property
+    def batch(self) -> int:
+        return int(self.left.shape[0])
+
+    def batched(self, batch: int) -> InterfaceBlock:
+        """All tensors expanded to a common batch."""
+        return self.with_tensors(_expanded(self.tensors(), batch))
 
     @cached_property
     def _ends(self) -> tuple[Tensor, Tensor]:

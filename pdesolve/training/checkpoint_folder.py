@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import logging
 import os
 import re
@@ -34,6 +35,8 @@ class CheckpointFolder:
 
     def __init__(self, path: Path) -> None:
         self.path = path
+        self.last_good: Path | None = None
+        """What was last written or read back whole by this object."""
 
     @contextlib.contextmanager
     def opened(self) -> Iterator[CheckpointFolder]:
@@ -41,8 +44,9 @@ class CheckpointFolder:
         self.path.mkdir(parents=True, exist_ok=True)
         with locked(self.path):
             for entry in self.path.iterdir():
-                if re.fullmatch(r"\.step_\d+\.[0-9a-f]{8}\.tmp", entry.name) and not entry.is_symlink():
-                    shutil.rmtree(entry, ignore_errors=True)
+                # the second pattern is that of a pointer half-written by pdesolve.results.atomic
+                if re.fullmatch(r"\.step_\d+\.[0-9a-f]{8}\.tmp|\.pdesolve-[0-9a-f]{16}\.tmp", entry.name):
+                    _remove(entry)
             yield self
 
     @contextlib.contextmanager
@@ -81,18 +85,19 @@ class CheckpointFolder:
             temporary.mkdir()
             write_checkpoint(temporary, checkpoint)
             # Only a damaged one, or one of a branch given up, can have the name already.
-            shutil.rmtree(target, ignore_errors=True)
+            _remove(target)
             temporary.rename(target)
             synchronise(self.path)
             with replacing(self.path / POINTER, overwrite=True) as file:
                 file.write(f"{target.name}\n".encode())
         except OSError as error:
-            good = self.latest()
-            hint = f"the last good one is {good}" if good else "there is none before it"
-            reason = f"cannot write the checkpoint ({error.strerror}); {hint}; make room and resume"
+            left = f"the last good one is {self.last_good}" if self.last_good else "there is none before it"
+            hint = "make room or give permission, and resume"
+            reason = f"cannot write the checkpoint ({os.strerror(error.errno or errno.EIO)}); {left}; {hint}"
             raise OSError(error.errno, reason, str(target)) from error
         finally:
             shutil.rmtree(temporary, ignore_errors=True)
+        self.last_good = target
         self._drop(checkpoint.step, keep)
         return target
 
@@ -116,6 +121,7 @@ class CheckpointFolder:
                 faults.append(str(error))
                 logger.warning("damaged checkpoint passed over: %s", error)
             else:
+                self.last_good = folder
                 return checkpoint
         raise CheckpointError(f"no checkpoint is whole: {'; '.join(faults)}")
 
@@ -123,11 +129,7 @@ class CheckpointFolder:
         steps = self.steps()
         kept = [step for step in steps if step <= current][-keep:]
         for step in set(steps) - set(kept):
-            path = self.path / _name(step)
-            if path.is_symlink():
-                path.unlink()
-            else:
-                shutil.rmtree(path, ignore_errors=True)
+            _remove(self.path / _name(step))
 
 
 def load_checkpoint(expert: AbstractExpert, checkpoints: str | os.PathLike[str]) -> int:
@@ -151,3 +153,11 @@ def load_checkpoint(expert: AbstractExpert, checkpoints: str | os.PathLike[str])
 
 def _name(step: int) -> str:
     return f"step_{step:08d}"
+
+
+def _remove(path: Path) -> None:
+    """Take away a folder or file, or a link without what it points to."""
+    if path.is_symlink() or path.is_file():
+        path.unlink()
+    else:
+        shutil.rmtree(path, ignore_errors=True)

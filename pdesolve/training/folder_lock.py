@@ -32,7 +32,7 @@ def locked(folder: Path) -> Iterator[None]:
         holder = file.read(20).decode("ascii", "replace").strip()
         _acquire(descriptor, path, holder)
         if holder:
-            logger.warning("%s: the run of process %s ended without cleaning up; its lock is taken over", path, holder)
+            logger.info("%s: the run of process %s ended without cleaning up; its lock is taken over", path, holder)
         try:
             file.truncate(0)
             file.seek(0)

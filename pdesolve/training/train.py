@@ -136,7 +136,7 @@ def _drive(
     logger.info("training ended after %d steps: %s", run.step, reason.value)
     history = {name: tuple(values) for name, values in run.history.items()}
     seconds = sum(history.get("seconds", ()))
-    return TrainingReport(history, run.step, seconds, reason, folder.latest() if folder else None)
+    return TrainingReport(history, run.step, seconds, reason, folder.last_good if folder else None)
 
 
 def _reason_to_end(run: TrainingRun, guard: InterruptGuard, seconds: float) -> StopReason | None:
@@ -164,7 +164,7 @@ def _naming_step(step: int, folder: CheckpointFolder | None) -> Iterator[None]:
     try:
         yield
     except StepFailure as failure:
-        last = folder.latest() if folder else None
+        last = folder.last_good if folder else None
         left = f"the last good checkpoint is {last}" if last else "no checkpoint was kept; pass checkpoints=FOLDER"
         raise TrainingError(f"training failed at step {step}: {failure}; {left}", step, last) from failure
 

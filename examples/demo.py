@@ -1,0 +1,158 @@
+"""The main job: a family of diffusion-sorption problems solved by a mixture of hard-constraint experts.
+
+One backbone is trained for four patches tied by interface rows, without any solution data, and a soft-constraint
+network for the same time. Both are evaluated on held-out initial values against a converged reference, beside the
+classical solver; the couplings are swapped on the trained backbone, and the controls are shown.
+
+    python examples/demo.py [--out runs/demo] [--steps 600] [--cases 100]
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import logging
+import sys
+import time
+from collections.abc import Sequence
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+import pdesolve as ps
+from pdesolve.plotting import plot_comparison, plot_field, plot_history, plot_interfaces, plot_methods
+from pdesolve.reference import classical_error_table, diffusion_sorption_family, reference_solution, time_at_error
+from pdesolve.reference.classical import benchmark_coordinates
+from pdesolve.training import CosineDecay, TrainingSettings, save_expert, train
+
+PATCHES, SEED, TEST_SEED = 4, 0, 777
+
+
+def main(arguments: Sequence[str] | None = None) -> float:
+    """Run everything; returns the mean relative L2 error of the mixture with interface rows."""
+    options = _options(arguments)
+    out: Path = options.out
+    out.mkdir(parents=True, exist_ok=True)
+    family = diffusion_sorption_family()
+    problem = family.problem
+
+    expert = ps.parametric_expert(family, n_basis=16, seed=SEED)
+    patches = ps.cartesian_decomposition(problem.domain, {"x": PATCHES})
+    mixture = ps.MixtureOfExperts(patches, expert, ps.InterfaceRows())
+    cases = family.sample(options.cases, torch.Generator().manual_seed(TEST_SEED))
+    nodes = benchmark_coordinates()
+    grid = ps.StructuredGrid(("t", "x"), (nodes["t"], nodes["x"]), problem.domain)
+
+    print(f"reference solutions of {options.cases} held-out cases ...", flush=True)
+    exact = reference_solution(problem, cases, nodes)
+    untrained = errors(mixture.double(), cases, grid, exact)
+    mixture.float()
+
+    settings = TrainingSettings(
+        options.steps, batch=8, learning_rate=3e-3, schedule=CosineDecay(0.03, 0.01), gradient_clip=1.0
+    )
+    print(f"training the backbone of {PATCHES} patches, {options.steps} steps ...", flush=True)
+    report = train(mixture, family, settings, seed=SEED)
+    soft = ps.soft_expert(family, seed=SEED)
+    print(f"training the soft-constraint network for the same {report.seconds:.0f} s ...", flush=True)
+    train(soft, family, same_time(report.seconds, family), seed=SEED)
+
+    print("evaluating ...", flush=True)
+    mixture.double()
+    lifting = ps.soft_expert(family).double()
+    with torch.no_grad():
+        for parameter in lifting.parameters():
+            parameter.zero_()
+    independent = ps.MixtureOfExperts(patches, expert, ps.Independent())
+    competitors: dict[str, ps.AbstractExpert] = {
+        "lifting alone": lifting,
+        "soft constraint, same time": soft.double(),
+        "one expert": expert,
+        "mixture, independent": independent,
+        "mixture, interface rows": mixture,
+    }
+    table = {"untrained basis, interface rows": untrained}
+    table |= {name: errors(method, cases, grid, exact) for name, method in competitors.items()}
+    for name, method in (("mixture, independent", independent), ("mixture, interface rows", mixture)):
+        jumps = method.jumps(cases)
+        table[name]["jump of u"] = float(jumps[""].difference.max())
+        table[name]["jump of u_x, relative"] = float((jumps["x"].difference / jumps["x"].size).max())
+    best = float(torch.tensor(table["mixture, interface rows"]["errors"]).mean())
+    rivals = classical_error_table(parameters=cases, cells=(32, 64, 128), repeats=1)
+    classical = time_at_error(rivals, best), time_at_error(rivals, best, batched=True)
+    save(out, mixture, cases, grid, exact, table, report.history)
+    show(table, classical, report.seconds, options.cases)
+    print(f"\nresults and figures are in {out.resolve()}:")
+    for path in sorted(p for p in out.iterdir() if p.is_file()):
+        print(f"  {path.name}")
+    return best
+
+
+def errors(method: ps.AbstractExpert, cases: dict[str, Tensor], grid: ps.StructuredGrid, exact: Tensor) -> dict:
+    """Error of every case, how many solves converged, and seconds for a case with its field on the grid."""
+    began = time.perf_counter()
+    solution = method(cases, grid, throw=False)
+    seconds = (time.perf_counter() - began) / solution.field.batch
+    return {
+        "errors": solution.relative_error(exact).tolist(),
+        "converged": int(solution.converged.sum()),
+        "seconds": seconds,
+    }
+
+
+def same_time(seconds: float, family: ps.ProblemFamily) -> TrainingSettings:
+    """Settings for as many steps of the soft network as fit into ``seconds``."""
+    probe = train(ps.soft_expert(family, seed=SEED), family, TrainingSettings(20), seed=SEED, progress=False)
+    steps = max(20, int(20 * seconds / probe.seconds))
+    return TrainingSettings(steps, batch=8, learning_rate=3e-3, schedule=CosineDecay(0.03, 0.01), gradient_clip=1.0)
+
+
+def save(out: Path, mixture: ps.MixtureOfExperts, cases, grid, exact: Tensor, table, history) -> None:  # type: ignore[no-untyped-def]
+    """Solutions of the first cases, the trained expert, the table, and the figures."""
+    some = {name: value[:6] for name, value in cases.items()}
+    solution = mixture(some, grid, throw=False)
+    solution.save(str(out / "solution.vtkhdf"), overwrite=True)
+    save_expert(mixture, out / "expert.safetensors", {"n_basis": 16, "patches": PATCHES}, overwrite=True)
+    (out / "table.json").write_text(json.dumps(table, indent=1) + "\n")
+    u, truth = solution.field.values[0, 0], exact[0, 0]
+    plot_field(solution, out / "field.png")
+    plot_comparison(
+        u, truth, grid, ["mixture, interface rows", "converged reference", "difference"], out / "comparison.png",
+        interfaces=solution.interfaces,
+    )  # fmt: skip
+    plot_interfaces(u, grid, solution.interfaces, out / "interfaces.png")
+    plot_history({k: history[k] for k in ("equation", "conditions", "interfaces")}, out / "history.png")
+    rows = [{"method": name, "error": error} for name, entry in table.items() for error in entry["errors"]]
+    plot_methods(rows, out / "methods.png", title="held-out cases, relative L² error")
+
+
+def show(table: dict, classical: tuple[float, float], seconds: float, cases: int) -> None:
+    """Print the comparison."""
+    print(f"\n{cases} held-out initial values, 1024 x 101 nodes, trained {seconds:.0f} s without solution data")
+    print(f"{'':34}{'mean error':>12}{'worst':>10}{'converged':>11}{'s / case':>10}{'jump u':>10}{'jump u_x':>10}")
+    for name, row in table.items():
+        values = torch.tensor(row["errors"])
+        jumps = "".join(f"{row[k]:10.1e}" if k in row else f"{'':>10}" for k in ("jump of u", "jump of u_x, relative"))
+        counts = f"{row['converged']:>7}/{cases}"
+        print(
+            f"{name:34}{100 * values.mean():10.4f} %{100 * values.max():8.3f} %{counts:>11}{row['seconds']:10.3f}{jumps}"
+        )
+    alone, batched = classical
+    print(
+        f"{'classical solver, same error':34}{'':12}{'':10}{'':11}{alone:10.3f}  ({batched:.4f} s / case in one batch)"
+    )
+
+
+def _options(arguments: Sequence[str] | None) -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--out", type=Path, default=Path("runs/demo"), help="folder for results and figures")
+    parser.add_argument("--steps", type=int, default=600, help="training steps (default 600)")
+    parser.add_argument("--cases", type=int, default=100, help="held-out cases (default 100)")
+    return parser.parse_args(arguments)
+
+
+if __name__ == "__main__":
+    logging.basicConfig(level=logging.ERROR)
+    main()
+    sys.exit(0)
