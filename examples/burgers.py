@@ -16,7 +16,7 @@ def main() -> float:
         ps.Interval(-1, 1) * ps.TimeInterval(0, 1),
         [ps.InitialCondition(lambda x: -torch.sin(math.pi * x)), ps.Dirichlet(0.0)],
     )
-    expert = ps.parametric_expert(problem, n_basis=128, dtype=torch.float64)
+    expert = ps.parametric_expert(problem, n_basis=128, widths=(128,), dtype=torch.float64)
     mixture = ps.MixtureOfExperts(ps.cartesian_decomposition(problem.domain, {"x": 4}), expert)
     grid = ps.StructuredGrid.uniform(problem.domain, (51, 201))
     solution = mixture({}, grid)

@@ -3,7 +3,4 @@
 from __future__ import annotations
 
 if __name__ != "pdesolve.experts":
-    raise ImportError(
-        f"this folder is the package pdesolve.experts, but it was imported as {__name__!r}: "
-        "write `from pdesolve.experts import ...`"
-    )
+    raise ImportError(f"this package is pdesolve.experts, not {__name__!r}: import it by its full name")

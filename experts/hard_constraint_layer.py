@@ -13,6 +13,7 @@ from pdesolve.discretization.abstract import AbstractDiscretization, Expansion, 
 from pdesolve.discretization.grid_basis import GridBasis
 from pdesolve.domains.decomposition import Decomposition, cartesian_decomposition
 from pdesolve.experts.coupling import AbstractCoupling, Independent
+from pdesolve.experts.periodic import periodic_rows
 from pdesolve.experts.row_weight import AbstractRowWeight, default_row_weight
 from pdesolve.experts.rows import RowCounts, condition_rows, interior_rows
 from pdesolve.frames.abstract import AbstractLifting, NoLifting
@@ -215,7 +216,21 @@ class HardConstraintLayer(nn.Module):
             problem, source.lifting.imposes, discretization, decomposition, expand,
             parameters, self.rows.boundary, generator, self.condition_weight, initial,
         )  # fmt: skip
-        interfaces = coupling.interfaces(problem, discretization, decomposition, expand, self.rows.interface, generator)
+        interfaces = list(
+            coupling.interfaces(problem, discretization, decomposition, expand, self.rows.interface, generator)
+        )
+        coupled = not isinstance(coupling, Independent)
+        ends = periodic_rows(
+            problem,
+            discretization,
+            decomposition,
+            expand,
+            self.rows.boundary,
+            generator,
+            self.condition_weight,
+            coupled,
+        )
+        blocks, interfaces = blocks + ends[0], interfaces + ends[1]
         batch = max([b.batch for b in blocks] + [i.batch for i in interfaces])
         found = LeastSquares(tuple(b.batched(batch) for b in blocks), tuple(i.batched(batch) for i in interfaces))
         if found.n_rows < found.shape[2]:

@@ -1,6 +1,9 @@
 """pdesolve: PDEs solved by mixtures of experts that meet the equation as a hard constraint, in PyTorch."""
 
-from pdesolve.status import SolveError, SolveStatus  # isort: split
+from pdesolve.condition import Dirichlet, InitialCondition, Neumann, Periodic, Robin
+from pdesolve.discretization.ansatz import Ansatz
+from pdesolve.discretization.collocation import Collocation, ForwardMode, TaylorMode
+from pdesolve.discretization.finite_differences import FiniteDifferences
 from pdesolve.domains import (
     Box,
     Cuboid,
@@ -15,36 +18,7 @@ from pdesolve.domains import (
     UniformSampler,
     cartesian_decomposition,
 )
-from pdesolve.linalg.block_cholesky import BlockCholesky, BlockMatrix  # isort: split
-from pdesolve.field import Field
-from pdesolve.solution import Solution  # isort: split
-from pdesolve.jet import Jet
-from pdesolve.pde.abstract import AbstractPDE, FunctionPDE
-from pdesolve.pde.burgers import Burgers
-from pdesolve.pde.diffusion_sorption import DiffusionSorption
-from pdesolve.pde.heat import Heat  # isort: split
-from pdesolve.condition import Dirichlet, InitialCondition, Neumann, Periodic, Robin
-from pdesolve.problem import LogUniform, Problem, ProblemFamily, Uniform  # isort: split
-from pdesolve.frames.abstract import (
-    AbstractCoordinateMap,
-    AbstractLifting,
-    FunctionCoordinates,
-    FunctionLifting,
-    NoLifting,
-)
-from pdesolve.frames.generic import Frame, generic_frame
-from pdesolve.frames.similarity import SimilarityCoordinates, SimilarityLifting
-from pdesolve.frames.transfinite import ScaledCoordinates, TransfiniteLifting  # isort: split
-from pdesolve.discretization.ansatz import Ansatz
-from pdesolve.discretization.collocation import Collocation, ForwardMode, TaylorMode
-from pdesolve.discretization.finite_differences import FiniteDifferences  # isort: split
-from pdesolve.nonlinear.levenberg_marquardt import LevenbergMarquardt
-from pdesolve.nonlinear.minimise import minimise
-from pdesolve.nonlinear.ridge import FixedRidge, RelativeRidge
-from pdesolve.nonlinear.whitening import Whitening
-from pdesolve.implicit import DetachedAdjoint, ImplicitAdjoint  # isort: split
-from pdesolve.reference import MethodOfLines
-from pdesolve.experts.abstract import AbstractExpert  # isort: split
+from pdesolve.experts.abstract import AbstractExpert
 from pdesolve.experts.coordinate_network import CoordinateNetwork
 from pdesolve.experts.coupling import Independent, InterfaceRows
 from pdesolve.experts.hard_constraint_expert import HardConstraintExpert
@@ -54,13 +28,123 @@ from pdesolve.experts.parametric import parametric_expert, soft_expert
 from pdesolve.experts.row_weight import TimePower, Unweighted
 from pdesolve.experts.rows import RowCounts
 from pdesolve.experts.soft_constraint_expert import SoftConstraintExpert
+from pdesolve.field import Field
+from pdesolve.frames.abstract import (
+    AbstractCoordinateMap,
+    AbstractLifting,
+    FunctionCoordinates,
+    FunctionLifting,
+    NoLifting,
+)
+from pdesolve.frames.additive import AdditiveLifting
+from pdesolve.frames.generic import Frame, generic_frame
+from pdesolve.frames.similarity import SimilarityCoordinates, SimilarityLifting
+from pdesolve.frames.transfinite import ScaledCoordinates, TransfiniteLifting
+from pdesolve.implicit import DetachedAdjoint, ImplicitAdjoint
+from pdesolve.jet import Jet
+from pdesolve.linalg.block_cholesky import BlockCholesky, BlockMatrix
+from pdesolve.nonlinear.levenberg_marquardt import LevenbergMarquardt
+from pdesolve.nonlinear.minimise import minimise
+from pdesolve.nonlinear.ridge import FixedRidge, RelativeRidge
+from pdesolve.nonlinear.whitening import Whitening
+from pdesolve.pde.abstract import AbstractPDE, FunctionPDE
+from pdesolve.pde.burgers import Burgers
+from pdesolve.pde.diffusion_sorption import DiffusionSorption
+from pdesolve.pde.heat import Heat
+from pdesolve.problem import LogUniform, Problem, ProblemFamily, Uniform
+from pdesolve.reference import MethodOfLines
+from pdesolve.solution import Solution
+from pdesolve.status import SolveError, SolveStatus
+from pdesolve.training import (
+    CosineDecay,
+    TrainingReport,
+    TrainingSettings,
+    load_expert,
+    resume,
+    save_expert,
+    train,
+)
 
 __version__ = "0.1.0"
 
-__all__ = [name for name in dir() if not name.startswith("_") and name[0].isupper()] + [
+__all__ = [
+    "AbstractCoordinateMap",
+    "AbstractExpert",
+    "AbstractLifting",
+    "AbstractPDE",
+    "AdditiveLifting",
+    "Ansatz",
+    "BlockCholesky",
+    "BlockMatrix",
+    "Box",
+    "Burgers",
+    "Collocation",
+    "CoordinateNetwork",
+    "CosineDecay",
+    "Cuboid",
+    "Decomposition",
+    "DetachedAdjoint",
+    "DiffusionSorption",
+    "Dirichlet",
+    "Field",
+    "FiniteDifferences",
+    "FixedRidge",
+    "ForwardMode",
+    "Frame",
+    "FunctionCoordinates",
+    "FunctionLifting",
+    "FunctionPDE",
+    "GradedSampler",
+    "HardConstraintExpert",
+    "HardConstraintLayer",
+    "Heat",
+    "ImplicitAdjoint",
+    "Independent",
+    "InitialCondition",
+    "InterfaceRows",
+    "Interval",
+    "Jet",
+    "LayerReport",
+    "LevenbergMarquardt",
+    "LogUniform",
+    "MethodOfLines",
+    "MixtureOfExperts",
+    "Neumann",
+    "NoLifting",
+    "Patch",
+    "Periodic",
+    "Problem",
+    "ProblemFamily",
+    "Rectangle",
+    "RelativeRidge",
+    "Robin",
+    "RowCounts",
+    "ScaledCoordinates",
+    "SimilarityCoordinates",
+    "SimilarityLifting",
+    "SobolSampler",
+    "SoftConstraintExpert",
+    "Solution",
+    "SolveError",
+    "SolveStatus",
+    "StructuredGrid",
+    "TaylorMode",
+    "TimeInterval",
+    "TimePower",
+    "TrainingReport",
+    "TrainingSettings",
+    "TransfiniteLifting",
+    "Uniform",
+    "UniformSampler",
+    "Unweighted",
+    "Whitening",
     "cartesian_decomposition",
     "generic_frame",
+    "load_expert",
     "minimise",
     "parametric_expert",
+    "resume",
+    "save_expert",
     "soft_expert",
+    "train",
 ]

@@ -7,6 +7,8 @@ from dataclasses import dataclass
 from typing import Any
 
 import torch
+from torch import Tensor, nn
+
 from pdesolve.condition import Condition, Dirichlet, InitialCondition
 from pdesolve.discretization.ansatz import Ansatz
 from pdesolve.discretization.collocation import Collocation
@@ -31,7 +33,6 @@ from pdesolve.pde.burgers import Burgers
 from pdesolve.pde.diffusion_sorption import DiffusionSorption
 from pdesolve.pde.heat import Heat
 from pdesolve.problem import Problem
-from torch import Tensor, nn
 
 PI = torch.pi
 
@@ -245,7 +246,9 @@ def least_squares(
     curvature = torch.tensor(curved, dtype=torch.float64).reshape(1, 1, 1)
     truth = uniform(batch, patches, unknowns, seed=seed + 5)
     zero = torch.zeros(shape, dtype=torch.float64)
-    rows = RowBlock(pointwise, (value, slope), offsets, (parameter, curvature, zero), torch.ones(1, 1, 1, dtype=torch.float64))
+    rows = RowBlock(
+        pointwise, (value, slope), offsets, (parameter, curvature, zero), torch.ones(1, 1, 1, dtype=torch.float64)
+    )
     clean = rows.residual(truth)[0]
     scatter = uniform(*shape, seed=seed + 6)
     data = clean + noise * clean.square().mean().sqrt() / scatter.square().mean().sqrt() * scatter

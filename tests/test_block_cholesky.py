@@ -7,9 +7,10 @@ import torch
 from helpers import seeded, uniform
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from torch import Tensor
+
 from pdesolve.linalg.block_cholesky import BlockCholesky, BlockMatrix
 from pdesolve.linalg.elimination import Edge, plan
-from torch import Tensor
 
 DEVICES = ["cpu", pytest.param("cuda", marks=pytest.mark.gpu)]
 

@@ -9,6 +9,9 @@ from typing import Any
 import pytest
 import torch
 from helpers import seeded, uniform
+from torch import Tensor, nn
+from torch.nn import functional
+
 from pdesolve.discretization.ansatz import Ansatz
 from pdesolve.discretization.collocation import ForwardMode, TaylorMode
 from pdesolve.domains import Interval, TimeInterval
@@ -16,8 +19,6 @@ from pdesolve.experts.coordinate_network import CoordinateNetwork
 from pdesolve.frames.abstract import FunctionCoordinates, FunctionLifting
 from pdesolve.jet import Jet, closure
 from pdesolve.jet_kernels import fused_linear, fused_tanh
-from torch import Tensor, nn
-from torch.nn import functional
 
 # torch 2.13 itself calls torch.jit.script at the first use of forward differentiation.
 pytestmark = pytest.mark.filterwarnings("ignore:.torch.jit.script. is deprecated:DeprecationWarning")
@@ -341,13 +342,9 @@ def test_a_module_that_taylor_arithmetic_lacks_works_in_forward_mode():
         TaylorMode().derivatives(ansatz, at, parameters, DERIVATIVES)
     _, basis = ForwardMode().derivatives(ansatz, at, parameters, ("", "x", "xx"))
     step = 1e-4
-    value = {
-        shift: ansatz({**at, "x": at["x"] + shift * step}, parameters)[1].detach() for shift in (-1, 0, 1)
-    }
+    value = {shift: ansatz({**at, "x": at["x"] + shift * step}, parameters)[1].detach() for shift in (-1, 0, 1)}
     torch.testing.assert_close(basis["x"], (value[1] - value[-1]) / (2 * step), rtol=1e-5, atol=1e-6)
-    torch.testing.assert_close(
-        basis["xx"], (value[1] - 2 * value[0] + value[-1]) / step**2, rtol=1e-4, atol=1e-4
-    )
+    torch.testing.assert_close(basis["xx"], (value[1] - 2 * value[0] + value[-1]) / step**2, rtol=1e-4, atol=1e-4)
 
 
 def test_a_float32_network_inside_a_float64_frame():

@@ -9,6 +9,8 @@ import pytest
 import scipy.optimize
 import torch
 from helpers import LEVELS, SOLVERS, flat_residual, least_squares, uniform
+from torch import Tensor
+
 from pdesolve.nonlinear.least_squares import LeastSquares
 from pdesolve.nonlinear.levenberg_marquardt import LevenbergMarquardt
 from pdesolve.nonlinear.minimise import minimise, stationarity
@@ -16,7 +18,6 @@ from pdesolve.nonlinear.ridge import FixedRidge, RelativeRidge
 from pdesolve.nonlinear.rows import RowBlock
 from pdesolve.nonlinear.whitening import Whitening, estimated_condition
 from pdesolve.status import SolveError, SolveStatus, describe, raise_unless_converged
-from torch import Tensor
 
 COUPLED = pytest.mark.parametrize("coupled", [False, True], ids=["independent", "coupled"])
 LEVEL = pytest.mark.parametrize("level", LEVELS)
@@ -35,12 +36,9 @@ def row_block(function: Any, basis: Tensor, offset: Tensor, *inputs: Tensor) -> 
 
 def scaled(problem: LeastSquares, rows: float = 1.0, unknowns: Tensor | float = 1.0) -> LeastSquares:
     """The same problem with residuals times ``rows`` and in the unknowns w / ``unknowns``."""
-    blocks = tuple(
-        replace(b, basis=tuple(s * unknowns for s in b.basis), weight=b.weight * rows) for b in problem.rows
-    )
+    blocks = tuple(replace(b, basis=tuple(s * unknowns for s in b.basis), weight=b.weight * rows) for b in problem.rows)
     interfaces = tuple(
-        replace(b, left=b.left * unknowns, right=b.right * unknowns, weight=b.weight * rows)
-        for b in problem.interfaces
+        replace(b, left=b.left * unknowns, right=b.right * unknowns, weight=b.weight * rows) for b in problem.interfaces
     )
     return replace(problem, rows=blocks, interfaces=interfaces)
 

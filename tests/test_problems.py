@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 import torch
 from helpers import EQUATIONS, EXACT_CASES, SPACE_TIME, SQUARE, named, seeded, uniform
+
 from pdesolve.condition import Dirichlet, InitialCondition, Neumann, Periodic, Robin
 from pdesolve.domains import Interval, TimeInterval
 from pdesolve.namespace import Namespace
@@ -113,9 +114,7 @@ def test_a_weak_nonlinearity_is_not_taken_for_linear():
 
 
 def test_a_plain_function_is_an_equation_and_reads_the_problem_s_parameters():
-    problem = Problem(
-        lambda f, c, p: f.u.t - p.k * f.u.xx, SPACE_TIME, (START, Dirichlet(0.0)), {"k": 2.0}
-    )
+    problem = Problem(lambda f, c, p: f.u.t - p.k * f.u.xx, SPACE_TIME, (START, Dirichlet(0.0)), {"k": 2.0})
     assert problem.field_names == ("u",)
     assert problem.parameters == {"k": 2.0}
 
@@ -143,7 +142,7 @@ def test_parameters_of_the_problem_replace_the_equation_s():
         (lambda f, c, p: (f.u.t - f.u.xx).unsqueeze(-1), ValueError, "shape"),
         (lambda f, c, p: 1.0 if f.u.t is not None else 0.0, TypeError, "float"),
         (lambda f, c, p: [f.u.t, f.u.xx], TypeError, "list"),
-        (lambda f, c, p: None if f.u.t is None else None, TypeError, "NoneType"),
+        (lambda f, c, p: [f.u.t].clear(), TypeError, "NoneType"),
         (lambda f, c, p: f.u if f.u.t is not None else 0, TypeError, "no equation"),
         (lambda f, c, p: (f.u.t, f.u.xx)[:0], (TypeError, ValueError), "equation|empty|at least one"),
         (lambda f, c, p: f.u.t > f.u.xx, TypeError, "bool|floating"),
@@ -190,7 +189,7 @@ def test_things_that_are_no_equation_or_domain_are_refused():
         FunctionPDE(3)
     with pytest.raises(TypeError, match="fields"):
         FunctionPDE(lambda f, c, p: f.temperature.t, fields="temperature")
-    with pytest.raises(ValueError, match="twice|two|unique|once"):
+    with pytest.raises(ValueError, match=r"twice|two|unique|once"):
         FunctionPDE(lambda f, c, p: f.u.t, fields=("u", "u"))
 
 
@@ -225,7 +224,7 @@ def test_parameters_that_are_no_finite_numbers_are_refused(value):
 
 
 def test_a_parameter_that_nothing_reads_is_refused_with_the_nearest():
-    with pytest.raises(ValueError, match="'kapa'.*'kappa'"):
+    with pytest.raises(ValueError, match=r"'kapa'.*'kappa'"):
         heat(kapa=2.0)
 
 

@@ -10,7 +10,7 @@ from __future__ import annotations
 import argparse
 from typing import Any, Protocol
 
-from pdesolve.cli import info, plot
+from pdesolve.cli import info, plot, run
 
 
 class Command(Protocol):
@@ -26,4 +26,5 @@ class Command(Protocol):
 COMMANDS: tuple[Command, ...] = (
     info,
     plot,
+    run,
 )

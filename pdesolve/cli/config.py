@@ -169,7 +169,7 @@ def parse(content: str) -> RunConfig:
             raise ConfigError(f"[{name}] must be a section, got {shown(table)}; write [{name}] on a line of its own")
     config = RunConfig(
         problem=_section(ProblemSection, document, "problem"),
-        family=table_of(interval)(document.get("family", {}), "[family]"),
+        family={name: interval(ends, f"[family] {name}") for name, ends in document.get("family", {}).items()},
         method=_section(MethodSection, document, "method"),
         training=_section(TrainingSection, document, "training"),
         evaluation=_section(EvaluationSection, document, "evaluation"),

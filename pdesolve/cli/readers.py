@@ -120,10 +120,17 @@ def check_names(given: Iterable[str], known: Iterable[str], where: str, what: st
     allowed = list(known)
     for name in given:
         if name not in allowed:
-            hint = nearest(name, allowed)
-            raise ConfigError(
-                f"{where}: unknown {what} {shown(name)}; allowed: {', '.join(allowed) or 'none'}{hint}"
-            )
+            short = repr(name if len(name) <= 60 else f"{name[:57]}...")
+            hint = f"allowed: {', '.join(allowed) or 'none'}{nearest(name, allowed)}"
+            raise ConfigError(f"{where}: unknown {what} {short}; {hint}")
+
+
+def check_complete(given: Iterable[str], needed: Iterable[str], where: str, what: str) -> None:
+    """Raise at the first name that is needed and not given."""
+    names = list(given)
+    for name in needed:
+        if name not in names:
+            raise ConfigError(f"{where} lacks the {what} {name!r}; add it")
 
 
 def shown(value: object) -> str:

@@ -10,7 +10,7 @@ from typing import Any, TypeVar
 import torch
 
 from pdesolve.cli.config import EvaluationSection, MethodSection, ProblemSection, RunConfig
-from pdesolve.cli.readers import ConfigError, check_names, shown
+from pdesolve.cli.readers import ConfigError, check_complete, check_names, shown
 from pdesolve.condition import Dirichlet, InitialCondition
 from pdesolve.domains.decomposition import cartesian_decomposition
 from pdesolve.domains.geometry import Box, Interval, TimeInterval
@@ -31,8 +31,31 @@ from pdesolve.problem import LogUniform, Problem, ProblemFamily, Uniform
 from pdesolve.reference.benchmarks import diffusion_sorption_problem
 
 Entry = TypeVar("Entry")
-Limits = tuple[float, float]
-POSITIVE: Limits = (0.0, math.inf)
+Range = tuple[float, float]
+
+
+@dataclass(frozen=True)
+class Limits:
+    """What values of a parameter make sense.
+
+    Arguments:
+        low, high: ends of the interval.
+        closed: the ends belong to it.
+    """
+
+    low: float = 0.0
+    high: float = math.inf
+    closed: bool = False
+
+    def check(self, value: float, where: str) -> None:
+        """Raise unless a value lies within."""
+        if not (self.low < value < self.high or (self.closed and value in (self.low, self.high))):
+            ends = "" if self.closed else ", ends excluded"
+            wanted = f"> {self.low:g}" if math.isinf(self.high) else f"from {self.low:g} to {self.high:g}{ends}"
+            raise ConfigError(f"{where} must be {wanted}, got {shown(value)}")
+
+
+POSITIVE = Limits()
 
 
 @dataclass(frozen=True)
@@ -41,7 +64,7 @@ class ProblemChoice:
 
     Arguments:
         make: the problem, of the values of its parameters.
-        limits: parameter -> the open interval that it must lie in.
+        limits: of each parameter that can be set or varied.
         varied: parameter -> range of the family where [family] gives none.
         logarithmic: parameters whose logarithm is uniform.
         frame: coordinates and lifting of its experts.
@@ -50,7 +73,7 @@ class ProblemChoice:
 
     make: Callable[[Mapping[str, float]], Problem]
     limits: Mapping[str, Limits]
-    varied: Mapping[str, Limits]
+    varied: Mapping[str, Range]
     logarithmic: frozenset[str]
     frame: Callable[[ProblemFamily], Frame]
     row_weight: AbstractRowWeight
@@ -103,7 +126,9 @@ def burgers_frame(family: ProblemFamily) -> Frame:
     )
     return Frame(
         coordinates,
-        FunctionLifting(lambda x: -torch.sin(math.pi * x), lambda t, x: t * (1.0 - x * x), ("initial", "left", "right")),
+        FunctionLifting(
+            lambda x: -torch.sin(math.pi * x), lambda t, x: t * (1.0 - x * x), ("initial", "left", "right")
+        ),
     )
 
 
@@ -111,9 +136,9 @@ PROBLEMS: Mapping[str, ProblemChoice] = {
     "diffusion-sorption": ProblemChoice(
         diffusion_sorption,
         {
-            "u0": (-1e-12, 1.0),
+            "u0": Limits(0.0, 1.0, closed=True),
             "D": POSITIVE,
-            "porosity": (0.0, 1.0),
+            "porosity": Limits(0.0, 1.0),
             "bulk_density": POSITIVE,
             "k": POSITIVE,
             "n_f": POSITIVE,
@@ -138,7 +163,7 @@ COUPLINGS: Mapping[str, Callable[[], AbstractCoupling]] = {
 }
 
 
-def make_family(problem: ProblemSection, ranges: Mapping[str, Limits]) -> ProblemFamily:
+def make_family(problem: ProblemSection, ranges: Mapping[str, Range]) -> ProblemFamily:
     """The family of [problem] and [family].
 
     Raises:
@@ -154,10 +179,10 @@ def make_family(problem: ProblemSection, ranges: Mapping[str, Limits]) -> Proble
                 f"[problem] parameters.{name} fixes what [family] varies over {list(varied[name])}; give it in one "
                 "of them (a family needs at least one varied parameter)"
             )
-        _check_limits(value, choice.limits[name], f"[problem] parameters.{name}")
+        choice.limits[name].check(value, f"[problem] parameters.{name}")
     for name, ends in varied.items():
         for end in ends:
-            _check_limits(end, choice.limits[name], f"[family] {name}")
+            choice.limits[name].check(end, f"[family] {name}")
     distributions = {
         name: LogUniform(*ends) if name in choice.logarithmic else Uniform(*ends) for name, ends in varied.items()
     }
@@ -174,7 +199,9 @@ def make_expert(config: RunConfig, family: ProblemFamily) -> AbstractExpert:
     for name in ("patches", "basis", "coupling", "max_steps"):
         if getattr(config.method, name) is not None and name not in allowed:
             users = [method for method, (_, keys) in METHODS.items() if name in keys]
-            raise ConfigError(f"[method] {name} says nothing to {config.method.name!r}: it belongs to {users}; leave it out")
+            raise ConfigError(
+                f"[method] {name} says nothing to {config.method.name!r}: it belongs to {users}; leave it out"
+            )
     return make(config.method, family, PROBLEMS[config.problem.name])
 
 
@@ -204,10 +231,10 @@ def make_cases(evaluation: EvaluationSection, family: ProblemFamily, problem: st
         return family.sample(evaluation.cases, torch.Generator().manual_seed(evaluation.seed))
     where = "[evaluation] cases"
     check_names(evaluation.cases, family.distributions, where, "varied parameter")
-    check_names(family.distributions, evaluation.cases, f"{where} must list every varied parameter")
+    check_complete(evaluation.cases, family.distributions, where, "varied parameter")
     for name, values in evaluation.cases.items():
         for value in values:
-            _check_limits(value, PROBLEMS[problem].limits[name], f"{where}.{name}")
+            PROBLEMS[problem].limits[name].check(value, f"{where}.{name}")
     return {name: torch.tensor(values, dtype=torch.float64) for name, values in evaluation.cases.items()}
 
 
@@ -218,9 +245,7 @@ def make_grid(evaluation: EvaluationSection, box: Box) -> StructuredGrid:
         ConfigError: axes that are not the problem's.
     """
     check_names(evaluation.grid, box.axes, "[evaluation] grid", "axis")
-    missing = [axis for axis in box.axes if axis not in evaluation.grid]
-    if missing:
-        raise ConfigError(f"[evaluation] grid lacks the axis {missing[0]!r}; the problem has {', '.join(box.axes)}")
+    check_complete(evaluation.grid, box.axes, "[evaluation] grid", "axis")
     return StructuredGrid.cell_centred(box, [evaluation.grid[axis] for axis in box.axes])
 
 
@@ -265,13 +290,6 @@ METHODS: Mapping[str, tuple[Make, frozenset[str]]] = {
 def _chosen(entries: Mapping[str, Entry], name: str, where: str, what: str) -> Entry:
     check_names([name], entries, where, what)
     return entries[name]
-
-
-def _check_limits(value: float, limits: Limits, where: str) -> None:
-    low, high = limits
-    if not low < value < high:
-        wanted = f"> {max(low, 0):g}" if math.isinf(high) else f"from {max(low, 0):g} to {high:g}"
-        raise ConfigError(f"{where} must be {wanted}, got {shown(value)}")
 
 
 def _logarithm(family: ProblemFamily, name: str) -> Callable[[Any], Any]:

@@ -120,7 +120,7 @@ def _check(folder: RunFolder, content: str, resume: bool, overwrite: bool) -> No
 
 
 def _check_same(folder: RunFolder, content: str) -> None:
-    """What decides the numbers of the training must be as it was at the start."""
+    """What decides the numbers of the training must be as it was at the start; it may become longer."""
     try:
         before = parse(read_text(os.fspath(folder.path / CONFIG))).record()
     except ConfigError as error:
@@ -128,7 +128,7 @@ def _check_same(folder: RunFolder, content: str) -> None:
         raise CommandError(ExitCode.INPUT_FILE, message) from error
     now = parse(content).record()
     fixed = {name: tuple(now[name]) for name in ("problem", "family", "method")}
-    fixed["training"] = ("batch", "learning_rate", "seed", "steps")
+    fixed["training"] = ("batch", "learning_rate", "seed")
     for section, keys in fixed.items():
         for name in dict.fromkeys([*keys, *(before[section] if section == "family" else ())]):
             old, new = before[section].get(name), now[section].get(name)

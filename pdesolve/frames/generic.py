@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from pdesolve.frames.abstract import AbstractCoordinateMap, AbstractLifting
+from pdesolve.frames.additive import AdditiveLifting
+from pdesolve.frames.agreement import conditions_disagree
 from pdesolve.frames.diffusivity import is_parabolic
 from pdesolve.frames.similarity import SimilarityCoordinates, SimilarityLifting
 from pdesolve.frames.transfinite import ScaledCoordinates, TransfiniteLifting
@@ -22,14 +24,17 @@ class Frame:
 def generic_frame(problem: Problem | ProblemFamily) -> Frame:
     """Coordinates and lifting read off a problem's equation and conditions.
 
-    Parabolic problems of one field on an interval get similarity coordinates and the corner lifting, with the length
-    scale taken from the residual's own derivatives; all others get scaled coordinates and the transfinite lifting.
+    Where initial and boundary values agree: scaled coordinates and ``AdditiveLifting``. Where they do not: similarity
+    coordinates and ``SimilarityLifting`` for parabolic problems of one field on an interval, with the length scale
+    taken from the residual's own derivatives; scaled coordinates and ``TransfiniteLifting`` for all others.
 
     Arguments:
         problem: a problem, or a family, whose varying parameters become features.
     """
     base = problem.problem if isinstance(problem, ProblemFamily) else problem
     varied = {n: d.bounds for n, d in problem.distributions.items()} if isinstance(problem, ProblemFamily) else {}
+    if not conditions_disagree(base):
+        return Frame(ScaledCoordinates(base, varied), AdditiveLifting(base))
     one_field = len(base.field_names) == 1
     if one_field and base.domain.space_axes == ("x",) and is_parabolic(base, "x"):
         return Frame(SimilarityCoordinates(base, "x", varied), SimilarityLifting(base, "x"))

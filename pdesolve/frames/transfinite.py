@@ -1,10 +1,10 @@
-"""The lifting for problems on boxes whose conditions agree where they meet."""
+"""The lifting for problems on boxes whose conditions may disagree where they meet."""
 
 from __future__ import annotations
 
 from typing import Any, final
 
-from pdesolve.condition import value_at
+from pdesolve.condition import FaceCondition, value_at
 from pdesolve.frames.abstract import AbstractCoordinateMap, AbstractLifting, Points, full_like
 from pdesolve.frames.similarity import varied_features
 from pdesolve.problem import Problem
@@ -81,19 +81,9 @@ class TransfiniteLifting(AbstractLifting):
     def _lift(self, name: str, at: Points) -> Any:
         conditions = self._conditions(name, at)
         total: Any = full_like(0.0, self._like(at))
-        if not conditions:
-            return total
-        weights = []
-        for i in range(len(conditions)):
-            weight: Any = full_like(1.0, self._like(at))
-            for j, (distance, _) in enumerate(conditions):
-                if j != i:
-                    weight = weight * (distance + _CORNER)
-            weights.append(weight)
-        norm = sum(weights[1:], weights[0])
-        for weight, (_, target) in zip(weights, conditions, strict=True):
+        for weight, (_, target) in zip(inverse_distance_weights([d for d, _ in conditions]), conditions, strict=True):
             total = total + weight * target
-        return total / norm
+        return total
 
     def _conditions(self, name: str, at: Points) -> list[tuple[Any, Any]]:
         """(φ_i, c_i) of each condition that is imposed."""
@@ -107,10 +97,32 @@ class TransfiniteLifting(AbstractLifting):
                 value = value_at(self.problem.resolved.initial[name, order], at)
                 target = value if order == 0 else target + elapsed * value
             found.append(((elapsed * (1.0 / (end - start))) ** len(orders), target))
-        for face in self.problem.resolved.faces:
-            if face.field == name and face.is_dirichlet:
-                lower, upper = self.problem.domain.bounds(face.axis)
-                x = at[face.axis]
-                distance = (x - lower if face.side < 0 else upper - x) * (1.0 / (upper - lower))
-                found.append((distance, value_at(face.value, at) / value_at(face.alpha, at)))
+        for distance, face in face_distances(self.problem, name, at):
+            found.append((distance, value_at(face.value, at) / value_at(face.alpha, at)))
         return found
+
+
+def face_distances(problem: Problem, name: str, at: Points) -> list[tuple[Any, FaceCondition]]:
+    """Distance to each Dirichlet face of a field over the domain's extent, with the face's condition."""
+    found = []
+    for face in problem.resolved.faces:
+        if face.field == name and face.is_dirichlet:
+            lower, upper = problem.domain.bounds(face.axis)
+            x = at[face.axis]
+            found.append(((x - lower if face.side < 0 else upper - x) * (1.0 / (upper - lower)), face))
+    return found
+
+
+def inverse_distance_weights(distances: list[Any]) -> list[Any]:
+    """W_i = Π_{j≠i} φ_j / Σ_k Π_{j≠k} φ_j: one where φ_i vanishes, zero where another does."""
+    products: list[Any] = []
+    for i in range(len(distances)):
+        product: Any = 1.0
+        for j, distance in enumerate(distances):
+            if j != i:
+                product = (distance + _CORNER) * product
+        products.append(product)
+    if len(products) < 2:
+        return products
+    norm = sum(products[1:], products[0])
+    return [product / norm for product in products]

@@ -1,0 +1,57 @@
+"""Every example runs and reaches its error; the benchmark scripts' shared parts compute what they claim."""
+
+from __future__ import annotations
+
+import importlib.util
+import json
+import sys
+from pathlib import Path
+from types import ModuleType
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[1]
+
+
+def load(name: str) -> ModuleType:
+    path = ROOT / "examples" / f"{name}.py"
+    spec = importlib.util.spec_from_file_location(path.stem, path)
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    sys.modules[path.stem] = module
+    spec.loader.exec_module(module)
+    return module
+
+
+def test_burgers_on_four_patches() -> None:
+    assert load("burgers").main() < 5e-3
+
+
+def test_the_layer_in_a_model_learns() -> None:
+    module = load("layer_in_a_model")
+    assert module.main(steps=30) < 0.35  # 0.44 untrained, 0.08 after the example's 100 steps
+
+
+def test_a_short_demo(tmp_path: Path) -> None:
+    error = load("demo").main(["--out", str(tmp_path), "--steps", "30", "--cases", "2"])
+    assert error < 6e-3  # 5e-3 untrained, 2e-4 after the demo's 600 steps
+    table = json.loads((tmp_path / "table.json").read_text())
+    assert table["mixture, interface rows"]["converged"] == 2
+    assert table["mixture, interface rows"]["jump of u"] < 1e-2
+    for name in ("field", "comparison", "interfaces", "history", "methods"):
+        assert (tmp_path / f"{name}.png").stat().st_size > 10_000
+    assert (tmp_path / "solution.vtkhdf").exists()
+    assert (tmp_path / "expert.safetensors").exists()
+
+
+def test_a_row_holds_only_if_its_value_does(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.syspath_prepend(str(ROOT / "examples" / "benchmarks"))
+    report = load("benchmarks/report").start("x", ["--json", str(tmp_path / "x.json")])
+    report.add("holds", 1.0, 2.0)
+    report.add("fails", 3.0, 2.0)
+    report.add("not a number fails", float("nan"), 2.0)
+    report.add("not run", None, 2.0)
+    rows = json.loads((tmp_path / "x.json").read_text())
+    assert [row["holds"] for row in rows] == [True, False, False, None]
+    assert report.finish() == 1
