@@ -88,9 +88,7 @@ class Decomposition:
             raise ValueError(f"patches must be indexed 0, 1, ..., got {numbers}")
         for patch in self.patches:
             if patch.box.axes != self.domain.axes:
-                raise ValueError(
-                    f"patch {patch.index} has the axes {patch.box.axes}, the domain {self.domain.axes}"
-                )
+                raise ValueError(f"patch {patch.index} has the axes {patch.box.axes}, the domain {self.domain.axes}")
         if self.grid is not None:
             owned = torch.bincount(self._owned_nodes(), minlength=self.grid.n_nodes)
             if bool((owned != 1).any()):
@@ -252,9 +250,7 @@ class Decomposition:
             within = (lower < centres) & (centres < upper)  # (n_patches, n_cells)
             inside = inside & within.reshape(n, *(-1 if b == a else 1 for b in range(dimensions)))
         if bool((inside.sum(0) != 1).any()):
-            raise ValueError(
-                "the boxes of the patches overlap or leave gaps, so some points have no single owner"
-            )
+            raise ValueError("the boxes of the patches overlap or leave gaps, so some points have no single owner")
         return inside.int().argmax(0)
 
 
@@ -291,14 +287,10 @@ def cartesian_decomposition(domain: Box | StructuredGrid, counts: Mapping[str, i
         upper = tuple(edges[a][i + 1] for a, i in enumerate(place))
         owned = tuple(ranges[a][i] for a, i in enumerate(place)) if grid is not None else None
         patches.append(Patch(index, Box(box.axes, lower, upper), owned))
-    return Decomposition(
-        tuple(patches), _cartesian_interfaces(box, patches, [len(n) for n in numbers]), box, grid
-    )
+    return Decomposition(tuple(patches), _cartesian_interfaces(box, patches, [len(n) for n in numbers]), box, grid)
 
 
-def _cut_axis(
-    box: Box, grid: StructuredGrid | None, axis: str, k: int
-) -> tuple[list[float], list[tuple[int, int]]]:
+def _cut_axis(box: Box, grid: StructuredGrid | None, axis: str, k: int) -> tuple[list[float], list[tuple[int, int]]]:
     low, high = box.bounds(axis)
     if grid is None:
         return [low, *(low + (high - low) * i / k for i in range(1, k)), high], []

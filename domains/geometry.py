@@ -230,9 +230,7 @@ class Box:
         low, high = self.bounds(axis)
         ends = [low, *(finite_float(edge, "a cut") for edge in edges), high]
         if any(a >= b for a, b in pairwise(ends)):
-            raise ValueError(
-                f"cuts across axis {axis!r} must rise strictly inside ({low}, {high}), got {list(edges)}"
-            )
+            raise ValueError(f"cuts across axis {axis!r} must rise strictly inside ({low}, {high}), got {list(edges)}")
         bounds = {name: self.bounds(name) for name in self.axes}
         return tuple(_from_bounds(bounds | {axis: pair}) for pair in pairwise(ends))
 

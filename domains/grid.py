@@ -177,9 +177,7 @@ def _checked_nodes(nodes: Tensor, axis: str) -> Tensor:
     what = f"the nodes of axis {axis!r}"
     if not isinstance(nodes, Tensor) or nodes.dtype != torch.float64:
         got = nodes.dtype if isinstance(nodes, Tensor) else type(nodes).__name__
-        raise TypeError(
-            f"{what} must be a float64 tensor, got {got}; use torch.as_tensor(..., dtype=torch.float64)"
-        )
+        raise TypeError(f"{what} must be a float64 tensor, got {got}; use torch.as_tensor(..., dtype=torch.float64)")
     if nodes.requires_grad:
         raise ValueError(f"{what} require a gradient, which a grid does not carry; pass nodes.detach()")
     if nodes.ndim != 1 or len(nodes) < 2:
@@ -190,9 +188,7 @@ def _checked_nodes(nodes: Tensor, axis: str) -> Tensor:
     if not bool((nodes.diff() > 0).all()):
         first = int((nodes.diff() <= 0).nonzero()[0])
         pair = f"{float(nodes[first])}, {float(nodes[first + 1])}"
-        raise ValueError(
-            f"{what} must rise strictly; entries {first}, {first + 1} are {pair}; sort, drop duplicates"
-        )
+        raise ValueError(f"{what} must rise strictly; entries {first}, {first + 1} are {pair}; sort, drop duplicates")
     with torch.inference_mode(False):  # an inference tensor could never enter autograd later
         return torch.empty(nodes.shape, dtype=torch.float64).copy_(nodes)
 
@@ -204,9 +200,7 @@ def _check_inside(axes: tuple[str, ...], nodes: tuple[Tensor, ...], box: Box) ->
         low, high = box.bounds(axis)
         first, last = float(tensor[0]), float(tensor[-1])
         if first < low or last > high:
-            raise ValueError(
-                f"the nodes of axis {axis!r} run over [{first}, {last}], outside of [{low}, {high}]"
-            )
+            raise ValueError(f"the nodes of axis {axis!r} run over [{first}, {last}], outside of [{low}, {high}]")
 
 
 def _counts(box: Box, shape: Sequence[int]) -> dict[str, int]:

@@ -111,9 +111,7 @@ class GradedSampler(AbstractSampler):
     def __post_init__(self) -> None:
         for axis, power in self.powers.items():
             if axis not in AXES:
-                raise ValueError(
-                    f"the powers name the unknown axis {axis!r}; {nearest_hint(str(axis), AXES)}"
-                )
+                raise ValueError(f"the powers name the unknown axis {axis!r}; {nearest_hint(str(axis), AXES)}")
             if finite_float(power, f"the power of axis {axis!r}") <= 0:
                 raise ValueError(f"the power of axis {axis!r} must be positive, got {power}")
 

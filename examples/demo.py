@@ -135,9 +135,8 @@ def show(table: dict, classical: tuple[float, float], seconds: float, cases: int
         values = torch.tensor(row["errors"])
         jumps = "".join(f"{row[k]:10.1e}" if k in row else f"{'':>10}" for k in ("jump of u", "jump of u_x, relative"))
         counts = f"{row['converged']:>7}/{cases}"
-        print(
-            f"{name:34}{100 * values.mean():10.4f} %{100 * values.max():8.3f} %{counts:>11}{row['seconds']:10.3f}{jumps}"
-        )
+        figures = f"{100 * values.mean():10.4f} %{100 * values.max():8.3f} %{counts:>11}{row['seconds']:10.3f}"
+        print(f"{name:34}{figures}{jumps}")
     alone, batched = classical
     print(
         f"{'classical solver, same error':34}{'':12}{'':10}{'':11}{alone:10.3f}  ({batched:.4f} s / case in one batch)"

@@ -95,31 +95,38 @@ class InterfaceRows(AbstractCoupling):
             faces = [i for i in decomposition.interfaces if i.axis == axis]
             if faces:
                 points = interface_points(discretization, decomposition, faces, axis, count, generator)
-                orders = tuple(axis * j for j in range(max(1, problem.trace.order(axis))))
-                expansion = expand(points, orders).double()
-                blocks.append(self._block(decomposition, faces, axis, orders, expansion, points))
+                orders = normal_derivatives(problem, axis)
+                expansion = expand(points, tuple({o for _, o in orders})).double()
+                blocks.append(self._block(problem, decomposition, faces, axis, expansion, points))
         return tuple(blocks)
 
     def _block(
         self,
+        problem: Problem,
         decomposition: Decomposition,
         faces: list[Interface],
         axis: str,
-        orders: tuple[str, ...],
         expansion: Expansion,
         points: Points,
     ) -> InterfaceBlock:
         widths = [decomposition.patches[f.patches[0]].box.extent(axis) for f in faces]
         sides, weights = [], []
-        for order in orders:
-            side = expansion.basis[order].flatten(2, 3)  # (batch, edge, point * component, unknown)
+        for field, order in normal_derivatives(problem, axis):
+            side = expansion.basis[order][..., problem.field_names.index(field), :]  # (batch, edge, point, unknown)
             scale = self.weight * torch.tensor(widths, dtype=side.dtype, device=side.device) ** len(order)
             sides.append(side)
             weights.append((scale / points.shape[1] ** 0.5).unsqueeze(-1).expand(-1, side.shape[2]))
         rows = torch.cat(sides, dim=2)
         offset = torch.zeros_like(rows[..., 0])
-        edges = tuple(f.patches for f in faces)
+        edges = tuple((min(f.patches), max(f.patches)) for f in faces)  # both sides are the same fields here
         return InterfaceBlock(edges, rows, rows, offset, torch.cat(weights, dim=1).unsqueeze(0))
+
+
+def normal_derivatives(problem: Problem, axis: str) -> tuple[tuple[str, str], ...]:
+    """(field, derivative) of what neighbours share across an axis: as many as the equation's order in each field."""
+    return tuple(
+        (field, axis * j) for field in problem.field_names for j in range(max(1, problem.trace.order(axis, field)))
+    )
 
 
 def interface_points(
@@ -167,7 +174,7 @@ def interface_jumps(
         if not faces:
             continue
         points = interface_points(discretization, decomposition, faces, axis, count, generator)
-        orders = tuple(axis * j for j in range(max(1, problem.trace.order(axis))))
+        orders = tuple(dict.fromkeys(order for _, order in normal_derivatives(problem, axis)))
         expansion = expand(points, orders).double()
         ends = [torch.tensor(e, device=w.device) for e in zip(*(f.patches for f in faces), strict=True)]
         for order in orders:

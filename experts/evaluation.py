@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from pdesolve.discretization.ansatz import Ansatz
 from pdesolve.domains.decomposition import Decomposition
@@ -13,6 +13,12 @@ from pdesolve.domains.grid import StructuredGrid
 from pdesolve.field import Field
 
 _CHUNK = 1 << 15
+
+
+def device_of(module: nn.Module) -> torch.device:
+    """The device of a module's parameters, the CPU if it has none."""
+    parameter = next(module.parameters(), None)
+    return torch.device("cpu") if parameter is None else parameter.device
 
 
 def evaluate(

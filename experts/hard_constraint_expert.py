@@ -13,7 +13,7 @@ from pdesolve.domains.decomposition import Decomposition
 from pdesolve.domains.grid import StructuredGrid
 from pdesolve.experts.abstract import AbstractExpert
 from pdesolve.experts.coupling import AbstractCoupling
-from pdesolve.experts.evaluation import evaluate
+from pdesolve.experts.evaluation import device_of, evaluate
 from pdesolve.experts.hard_constraint_layer import HardConstraintLayer
 from pdesolve.problem import Problem
 from pdesolve.solution import Solution
@@ -41,6 +41,11 @@ class HardConstraintExpert(AbstractExpert):
         super().__init__()
         if layer.discretization.grid is not None:
             raise TypeError("a HardConstraintExpert needs a layer with Collocation, got one on a grid")
+        if backbone.fields != layer.problem.field_names:
+            raise ValueError(
+                f"the ansatz has fields {backbone.fields}, the problem {layer.problem.field_names}: "
+                "pass problem.field_names to Ansatz"
+            )
         self.backbone, self.layer = backbone, layer
         self.training_layer = training_layer or layer
 
@@ -70,7 +75,7 @@ class HardConstraintExpert(AbstractExpert):
         coupling: AbstractCoupling,
     ) -> tuple[dict[str, Tensor], Tensor]:
         """``residual`` with weights of their own on every patch of a decomposition."""
-        values = self.problem.batch_parameters(parameters)
+        values = self.problem.batch_parameters(parameters, device=device_of(self))
         found = self.training_layer.solve(
             self.backbone, values, generator=generator, decomposition=decomposition, coupling=coupling,
             throw=False,
@@ -94,7 +99,7 @@ class HardConstraintExpert(AbstractExpert):
         coupling: AbstractCoupling,
     ) -> Solution:
         """``forward`` with weights of their own on every patch of a decomposition."""
-        values = self.problem.batch_parameters(parameters)
+        values = self.problem.batch_parameters(parameters, device=device_of(self))
         with torch.no_grad():
             found = self.layer.solve(
                 self.backbone, values, generator=generator, decomposition=decomposition, coupling=coupling,

@@ -10,9 +10,11 @@ import torch
 from torch import Tensor, nn
 
 from pdesolve.discretization.abstract import AbstractDiscretization, Expansion, Points
+from pdesolve.discretization.ansatz import Ansatz
 from pdesolve.discretization.grid_basis import GridBasis
 from pdesolve.domains.decomposition import Decomposition, cartesian_decomposition
 from pdesolve.experts.coupling import AbstractCoupling, Independent
+from pdesolve.experts.evaluation import device_of
 from pdesolve.experts.periodic import periodic_rows
 from pdesolve.experts.row_weight import AbstractRowWeight, default_row_weight
 from pdesolve.experts.rows import RowCounts, condition_rows, interior_rows
@@ -108,6 +110,10 @@ class HardConstraintLayer(nn.Module):
             raise TypeError(f"discretization must be an AbstractDiscretization, got {type(discretization).__name__}")
         if not 0 < condition_weight < float("inf"):
             raise ValueError(f"condition_weight must be finite and > 0, got {condition_weight}")
+        for what, domain in (("grid", discretization.grid), ("decomposition", decomposition)):
+            box = getattr(domain, "box", None) or getattr(domain, "domain", problem.domain)
+            if box != problem.domain:
+                raise ValueError(f"the {what} covers {box}, the problem {problem.domain}: make it from problem.domain")
         self.problem, self.discretization = problem, discretization
         self.rows = rows or RowCounts(2000)
         self.decomposition = decomposition or cartesian_decomposition(discretization.grid or problem.domain, {})
@@ -150,6 +156,8 @@ class HardConstraintLayer(nn.Module):
         source = GridBasis.lifted(self.problem, grid, basis, self.lifting, values)
         initial = None
         if initial_condition is not None:
+            if not self.problem.domain.has_time:
+                raise ValueError("initial_condition was given, but the problem has no time axis: leave it out")
             if self.lifting.imposes(self.problem.field_names[0], "initial"):
                 raise ValueError(
                     "the lifting imposes the problem's own initial condition: pass no initial_condition, "
@@ -161,7 +169,7 @@ class HardConstraintLayer(nn.Module):
 
     def solve(
         self,
-        source: Any,
+        source: Ansatz | GridBasis,
         parameters: Mapping[str, Tensor],
         *,
         generator: torch.Generator | None = None,
@@ -176,11 +184,12 @@ class HardConstraintLayer(nn.Module):
         """The weights on every patch; arguments left out are the layer's own.
 
         Arguments:
-            source: what ``discretization.expand`` takes: an ``Ansatz`` or a ``GridBasis``.
+            source: an ``Ansatz`` for collocation, a ``GridBasis`` for finite differences.
             parameters: name -> (batch,) or (1,), float64.
             start: weights to begin from, (batch, n_patches, n_basis): a warm start.
         """
-        generator = generator or torch.Generator().manual_seed(self.seed)
+        device = source.values.device if isinstance(source, GridBasis) else device_of(source)
+        generator = generator or torch.Generator(device).manual_seed(self.seed)
         problem = self.assemble(source, parameters, generator, decomposition, coupling, initial)
         method = solver or self.solver
 
@@ -195,7 +204,7 @@ class HardConstraintLayer(nn.Module):
 
     def assemble(
         self,
-        source: Any,
+        source: Ansatz | GridBasis,
         parameters: Mapping[str, Tensor],
         generator: torch.Generator,
         decomposition: Decomposition | None = None,
@@ -233,9 +242,10 @@ class HardConstraintLayer(nn.Module):
         blocks, interfaces = blocks + ends[0], interfaces + ends[1]
         batch = max([b.batch for b in blocks] + [i.batch for i in interfaces])
         found = LeastSquares(tuple(b.batched(batch) for b in blocks), tuple(i.batched(batch) for i in interfaces))
-        if found.n_rows < found.shape[2]:
+        fewest, n = int(found.row_counts().min()), found.shape[2]
+        if fewest < n:
             raise ValueError(
-                f"{found.n_rows} rows on a patch for {found.shape[2]} basis fields: the solve is not determined; "
-                f"raise the points of RowCounts above {found.shape[2]} or use fewer basis fields"
+                f"{fewest} rows on a patch for {n} basis fields: the solve is not determined; raise the points of "
+                f"RowCounts, use a finer grid or fewer patches, or use at most {fewest} basis fields"
             )
         return found

@@ -12,6 +12,7 @@ from pdesolve.domains.decomposition import Decomposition
 from pdesolve.domains.grid import StructuredGrid
 from pdesolve.experts.abstract import AbstractExpert
 from pdesolve.experts.coupling import AbstractCoupling, InterfaceRows, Jump, interface_jumps
+from pdesolve.experts.evaluation import device_of
 from pdesolve.experts.hard_constraint_expert import HardConstraintExpert
 from pdesolve.problem import Problem
 from pdesolve.solution import Solution
@@ -77,13 +78,13 @@ class MixtureOfExperts(AbstractExpert):
             count: points on each interface, other ones than the solve used.
         """
         layer, backbone = self.expert.layer, self.expert.backbone
-        values = self.problem.batch_parameters(parameters)
+        values = self.problem.batch_parameters(parameters, device=device_of(self))
         with torch.no_grad():
             found = layer.solve(
                 backbone, values, generator=generator, decomposition=self.decomposition, coupling=self.coupling,
                 throw=False,
             )  # fmt: skip
-            fresh = torch.Generator().manual_seed(layer.seed + 1)
+            fresh = torch.Generator(device_of(self)).manual_seed(layer.seed + 1)
             return interface_jumps(
                 self.problem, layer.discretization, self.decomposition,
                 lambda points, derivatives: layer.discretization.expand(backbone, points, values, derivatives),

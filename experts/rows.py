@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
@@ -62,8 +62,9 @@ def interior_rows(
         by_term: dict[Term, Tensor] = dict(zip(terms, values, strict=True))
         return evaluate(problem.pde, by_term, coordinates, dict(zip(names, inputs, strict=True)))
 
-    omega = weight(points.coordinates, problem.domain) / points.shape[1] ** 0.5
-    return _block(problem, expansion, terms, function, _columns(parameters), omega.unsqueeze(0))
+    omega = weight(points.coordinates, problem.domain) * _share(points)
+    block = _block(problem, expansion, terms, function, _columns(parameters), omega.unsqueeze(0))
+    return replace(block, n_equations=problem.trace.n_equations)
 
 
 def face_rows(
@@ -96,7 +97,7 @@ def face_rows(
         scale = alpha.abs() + beta.abs() / extent
         return ((alpha * u + face.side * beta * slope - gamma) / scale,)
 
-    omega = (weight / points.shape[1] ** 0.5).expand(points.shape).unsqueeze(0)
+    omega = (weight * _share(points)).unsqueeze(0)
     return _block(problem, expansion, terms, function, _columns(parameters), omega)
 
 
@@ -127,7 +128,7 @@ def initial_rows(
         target = inputs[-1] if data else value_at(own, known)
         return ((terms_[0] - target) * span**order,)
 
-    omega = (weight / points.shape[1] ** 0.5).expand(points.shape).unsqueeze(0)
+    omega = (weight * _share(points)).unsqueeze(0)
     return _block(problem, expansion, terms, function, (*_columns(parameters), *data), omega)
 
 
@@ -174,6 +175,12 @@ def condition_rows(
             data = initial(points, problem.field_names.index(field)) if initial is not None and order == 0 else None
             blocks.append(initial_rows(problem, field, order, expansion, points, parameters, omega, data))
     return blocks
+
+
+def _share(points: Points) -> Tensor:
+    """1 / sqrt(count) for each point, zero for a node that repeats, (piece, point)."""
+    distinct = points.distinct()
+    return distinct / distinct.sum(1, keepdim=True).sqrt()
 
 
 def _columns(parameters: Mapping[str, Tensor]) -> tuple[Tensor, ...]:

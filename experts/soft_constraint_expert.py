@@ -12,7 +12,7 @@ from pdesolve.discretization.ansatz import Ansatz
 from pdesolve.domains.decomposition import cartesian_decomposition
 from pdesolve.domains.grid import StructuredGrid
 from pdesolve.experts.abstract import AbstractExpert
-from pdesolve.experts.evaluation import evaluate
+from pdesolve.experts.evaluation import device_of, evaluate
 from pdesolve.experts.hard_constraint_layer import HardConstraintLayer
 from pdesolve.problem import Problem
 from pdesolve.solution import Solution
@@ -32,6 +32,11 @@ class SoftConstraintExpert(AbstractExpert):
 
     def __init__(self, backbone: Ansatz, layer: HardConstraintLayer) -> None:
         super().__init__()
+        if backbone.fields != layer.problem.field_names:
+            raise ValueError(
+                f"the ansatz has fields {backbone.fields}, the problem {layer.problem.field_names}: "
+                "pass problem.field_names to Ansatz"
+            )
         self.backbone, self.layer = backbone, layer
 
     @property
@@ -41,7 +46,7 @@ class SoftConstraintExpert(AbstractExpert):
     def residual(
         self, parameters: Mapping[str, Tensor], generator: torch.Generator
     ) -> tuple[dict[str, Tensor], Tensor]:
-        values = self.problem.batch_parameters(parameters)
+        values = self.problem.batch_parameters(parameters, device=device_of(self))
         rows = self.layer.assemble(self.backbone, values, generator)
         ones = torch.ones_like(rows.zeros())
         labels = {"equation": rows.rows[0].residual(ones).movedim(0, 1).flatten(1)}
@@ -58,11 +63,11 @@ class SoftConstraintExpert(AbstractExpert):
         generator: torch.Generator | None = None,
         throw: bool = True,
     ) -> Solution:
-        values = self.problem.batch_parameters(parameters)
-        batch = max(v.shape[0] for v in values.values())
+        values = self.problem.batch_parameters(parameters, device=device_of(self))
+        batch = max((v.shape[0] for v in values.values()), default=1)
         decomposition = cartesian_decomposition(self.problem.domain, {})
         with torch.no_grad():
-            ones = torch.ones(batch, 1, 1, dtype=torch.float64)
+            ones = torch.ones(batch, 1, 1, dtype=torch.float64, device=device_of(self))
             field = evaluate(self.backbone, values, grid, decomposition, ones)
         status = torch.full((batch, 1), int(SolveStatus.CONVERGED))
         return Solution(field, status, {}, values)

@@ -17,8 +17,19 @@ Value = float | Callable[..., Any]
 
 
 def arguments(value: Value) -> tuple[str, ...]:
-    """The names that a condition's value reads."""
-    return tuple(inspect.signature(value).parameters) if callable(value) else ()
+    """The names that a condition's value reads.
+
+    Raises:
+        TypeError: a callable whose argument names cannot be read.
+    """
+    if not callable(value):
+        return ()
+    try:
+        return tuple(inspect.signature(value).parameters)
+    except ValueError:
+        raise TypeError(
+            f"the argument names of {value!r} cannot be read: wrap it, for example lambda x: {value!r}(x)"
+        ) from None
 
 
 def value_at(value: Value, known: Mapping[str, Any]) -> Any:
@@ -41,9 +52,17 @@ def check_value(value: Value, known: Mapping[str, Any], what: str) -> None:
                 f"{what}: its function reads {name!r}, which is neither an axis nor a parameter: "
                 f"known are {', '.join(known)}{nearest(name, known)}"
             )
-    sample = torch.as_tensor(value_at(value, known), dtype=torch.float64)
-    if not bool(torch.isfinite(sample).all()):
-        raise ValueError(f"{what}: its value is not finite ({sample.flatten()[0].item()})")
+    try:
+        sample = torch.as_tensor(value_at(value, known), dtype=torch.float64)
+    except (TypeError, ValueError, RuntimeError) as error:
+        raise TypeError(
+            f"{what}: its function fails on tensors ({error}): write it with torch functions, torch.sin for math.sin"
+        ) from error
+    bad = ~torch.isfinite(sample)
+    if bool(bad.any()):
+        raise ValueError(
+            f"{what}: its value is not finite ({sample[bad].flatten()[0].item()}) somewhere on its boundary"
+        )
 
 
 @dataclass(frozen=True)

@@ -97,8 +97,12 @@ class _Implicit(torch.autograd.Function):
         v = cotangent if transform is None else times(transform.mT, cotangent)
         direction = _factor(minimum).solve(v)
         direction = direction if transform is None else times(transform, direction)
-        good = (minimum.status == SolveStatus.CONVERGED).unsqueeze(-1)
-        direction = torch.where(good, direction, torch.zeros_like(direction))
+        good = minimum.status == SolveStatus.CONVERGED
+        if not bool(good.any()):
+            return (None, None, *(torch.zeros_like(t) for t in problem.tensors()))
+        if not bool(good.all()):  # 0 * NaN is NaN: what failed must not enter the reverse pass at all
+            problem = problem.healthy(good)
+            direction = torch.where(good.unsqueeze(-1), direction, torch.zeros_like(direction))
         grads = problem.pullback(minimum.w.detach(), -direction)
         needed = ctx.needs_input_grad[2:]
         reduced = [

@@ -11,6 +11,7 @@ Product and composition follow Leibniz and the chain rule (Griewank & Walther, *
 
 from __future__ import annotations
 
+import inspect
 import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import lru_cache
@@ -136,7 +137,8 @@ class Jet:
         return Jet(self.data.squeeze(dim + 1 if dim >= 0 else dim), self.terms)
 
     def expand(self, *shape: int) -> Jet:
-        return Jet(self.data.expand(len(self.terms), *shape), self.terms)
+        data = self.data.reshape(len(self.terms), *(1,) * (len(shape) - self.ndim), *self.shape)
+        return Jet(data.expand(len(self.terms), *shape), self.terms)
 
     def reshape(self, *shape: int) -> Jet:
         return Jet(self.data.reshape(len(self.terms), *shape), self.terms)
@@ -146,6 +148,20 @@ class Jet:
 
     def sum(self, dim: int) -> Jet:
         return Jet(self.data.sum(dim + 1 if dim >= 0 else dim), self.terms)
+
+    def mean(self, dim: int) -> Jet:
+        return Jet(self.data.mean(dim + 1 if dim >= 0 else dim), self.terms)
+
+    def __getattr__(self, name: str) -> Any:
+        if name.startswith("__"):
+            raise AttributeError(name)
+        raise TypeError(_no_rule(name))
+
+    def __matmul__(self, other: Any) -> Jet:
+        return _matmul(self, other)
+
+    def __rmatmul__(self, other: Any) -> Jet:
+        return _matmul(other, self)
 
     def __neg__(self) -> Jet:
         return Jet(-self.data, self.terms)
@@ -204,13 +220,13 @@ class Jet:
         args: Sequence[Any] = (),
         kwargs: Mapping[str, Any] | None = None,
     ) -> Any:
-        rule = _RULES.get(function)
+        rule, name = _RULES.get(function), getattr(function, "__name__", str(function))
         if rule is None:
-            name = getattr(function, "__name__", str(function))
-            raise TypeError(
-                f"torch function {name!r} has no Taylor rule: use a supported operation (see pdesolve.jet.Jet), "
-                "or the Collocation discretisation, which differentiates any module by torch.func"
-            )
+            raise TypeError(_no_rule(name))
+        try:
+            inspect.signature(rule).bind(*args, **(kwargs or {}))
+        except TypeError as error:
+            raise TypeError(_no_rule(name, f" with these options ({error})")) from None
         return rule(*args, **(kwargs or {}))
 
     def _check(self, other: Jet) -> None:
@@ -220,9 +236,19 @@ class Jet:
     def _shifted(self, constant: Any) -> Jet:
         if isinstance(constant, (int, float)) and constant == 0:
             return self
-        value = self.data[:1] + constant
-        rest = self.data[1:].expand(len(self.terms) - 1, *value.shape[1:])
+        data = self.data
+        if isinstance(constant, Tensor):
+            data, constant = _align(data, constant.unsqueeze(0))
+        value = data[:1] + constant
+        rest = data[1:].expand(len(self.terms) - 1, *value.shape[1:])
         return Jet(torch.cat([value, rest]), self.terms)
+
+
+def _no_rule(name: str, options: str = "") -> str:
+    return (
+        f"torch function {name!r}{options} has no Taylor rule: use a supported operation (see pdesolve.jet.Jet), or "
+        "Collocation(differentiation=ForwardMode()), which differentiates any module by torch.func"
+    )
 
 
 def _align(a: Tensor, b: Tensor) -> tuple[Tensor, Tensor]:
@@ -358,6 +384,17 @@ def _softplus(value: Tensor, order: int) -> list[Tensor]:
     return [torch.nn.functional.softplus(value), *(_sigmoid(value, order - 1) if order else [])]
 
 
+def _softplus_jet(x: Jet, beta: float = 1.0, threshold: float = 20.0) -> Jet:
+    return compose(_softplus, x * beta) * (1.0 / beta)
+
+
+def _gelu_jet(x: Jet, approximate: str = "none") -> Jet:
+    if approximate == "none":
+        return x * (compose(_erf, x * math.sqrt(0.5)) * 0.5 + 0.5)
+    inner = (x + x * x * x * 0.044715) * math.sqrt(2.0 / math.pi)
+    return x * (compose(_tanh, inner) * 0.5 + 0.5)
+
+
 def _linear(x: Any, weight: Tensor, bias: Tensor | None = None) -> Jet:
     return Jet(fused_linear(x.data, weight, bias), x.terms)
 
@@ -366,8 +403,10 @@ def _matmul(a: Any, b: Any) -> Jet:
     if isinstance(a, Jet) and isinstance(b, Jet):
         raise TypeError("matmul of two jets has no Taylor rule: multiply and sum instead")
     if isinstance(a, Jet):
-        return Jet(a.data @ b, a.terms)
-    return Jet(a @ b.data, b.terms)
+        data = a.data.unsqueeze(-2) @ b if a.ndim == 1 else a.data @ b
+        return Jet(data.squeeze(-2) if a.ndim == 1 else data, a.terms)
+    data = a @ b.data.unsqueeze(-1) if b.ndim == 1 else a @ b.data
+    return Jet(data.squeeze(-1) if b.ndim == 1 else data, b.terms)
 
 
 def _joined(join: Callable[..., Tensor], shift: int) -> Callable[..., Jet]:
@@ -379,14 +418,14 @@ def _joined(join: Callable[..., Tensor], shift: int) -> Callable[..., Jet]:
     return rule
 
 
-def _tanh_jet(x: Jet, **_: Any) -> Jet:
+def _tanh_jet(x: Jet) -> Jet:
     if max(len(term) for term in x.terms) <= 2:
         return Jet(fused_tanh(x.data, x.terms), x.terms)
     return compose(_tanh, x)
 
 
 def _by(derivatives: Derivatives) -> Callable[..., Jet]:
-    def rule(x: Jet, **_: Any) -> Jet:
+    def rule(x: Jet) -> Jet:
         return compose(derivatives, x)
 
     return rule
@@ -410,9 +449,9 @@ _RULES: dict[Callable[..., Any], Callable[..., Any]] = {
     torch.sigmoid: _by(_sigmoid),
     torch.erf: _by(_erf),
     torch.special.erfcx: _by(_erfcx),
-    torch.nn.functional.softplus: _by(_softplus),
+    torch.nn.functional.softplus: _softplus_jet,
     torch.nn.functional.silu: lambda x, inplace=False: x * compose(_sigmoid, x),
-    torch.nn.functional.gelu: lambda x, approximate="none": x * (compose(_erf, x * math.sqrt(0.5)) * 0.5 + 0.5),
+    torch.nn.functional.gelu: _gelu_jet,
     torch.nn.functional.linear: _linear,
     torch.matmul: _matmul,
     torch.Tensor.matmul: _matmul,
@@ -423,6 +462,7 @@ _RULES: dict[Callable[..., Any], Callable[..., Any]] = {
     torch.squeeze: lambda x, dim: x.squeeze(dim),
     torch.flatten: lambda x, start_dim=0, end_dim=-1: x.flatten(start_dim, end_dim),
     torch.sum: lambda x, dim: x.sum(dim),
+    torch.mean: lambda x, dim: x.mean(dim),
     torch.neg: lambda x: -x,
     **{
         function: _operator(name)

@@ -18,6 +18,7 @@ from pdesolve.condition import (
     Periodic,
     ResolvedConditions,
     Value,
+    arguments,
     check_value,
 )
 from pdesolve.domains.geometry import Box
@@ -63,7 +64,23 @@ class Problem:
                 raise ValueError(f"parameter {name!r} has the name of an axis: rename it")
         object.__setattr__(self, "parameters", merged)
         object.__setattr__(self, "conditions", tuple(self.conditions))
+        self._check_read()
         _ = self.trace, self.resolved
+
+    def _check_read(self) -> None:
+        """Every parameter is the equation's own or read by a condition; a function may read any."""
+        if isinstance(self.pde, FunctionPDE):
+            return
+        read = set(self.pde.parameters)
+        for condition in self.conditions:
+            for value in (getattr(condition, key, 0.0) for key in ("value", "alpha", "beta")):
+                read |= set(arguments(value))
+        for name in self.parameters:
+            if name not in read:
+                raise ValueError(
+                    f"parameter {name!r} is read by neither the equation nor a condition: read are "
+                    f"{', '.join(sorted(read - set(self.domain.axes)))}{nearest(name, sorted(read))}"
+                )
 
     @cached_property
     def trace(self) -> Trace:
@@ -106,7 +123,7 @@ class Problem:
                     f"{nearest(name, self.parameters)}"
                 )
         tensors = {
-            name: torch.as_tensor(given.get(name, default), dtype=dtype, device=device)
+            name: _as_parameter(name, given.get(name, default), dtype, device)
             for name, default in self.parameters.items()
         }
         lengths = {name: value.shape[0] for name, value in tensors.items() if value.ndim == 1}
@@ -120,6 +137,17 @@ class Problem:
         if len(sizes) > 1:
             raise ValueError(f"parameters have different batch lengths: {lengths}")
         return {name: value.reshape(-1) for name, value in tensors.items()}
+
+
+def _as_parameter(name: str, value: Any, dtype: torch.dtype, device: torch.device | None) -> Tensor:
+    if not isinstance(value, (int, float, Tensor)) or isinstance(value, bool):
+        raise TypeError(f"parameter {name!r} must be a number or a tensor of shape (batch,), got {value!r}")
+    tensor = torch.as_tensor(value)
+    if tensor.is_complex() or tensor.dtype == torch.bool:
+        raise TypeError(f"parameter {name!r} must be real, got {tensor.dtype}")
+    if tensor.numel() == 0:
+        raise ValueError(f"parameter {name!r} holds an empty batch: its shape is {tuple(tensor.shape)}")
+    return tensor.to(dtype=dtype, device=device)
 
 
 @dataclass(frozen=True)
@@ -183,7 +211,9 @@ class ProblemFamily:
     def __post_init__(self) -> None:
         if not self.distributions:
             raise ValueError("a family needs at least one varying parameter")
-        for name in self.distributions:
+        for name, distribution in self.distributions.items():
+            if not isinstance(distribution, (Uniform, LogUniform)):
+                raise TypeError(f"parameter {name!r} needs a Uniform or LogUniform, got {distribution!r}")
             if name not in self.problem.parameters:
                 raise ValueError(
                     f"unknown parameter {name!r} in the family: the problem has "
@@ -195,17 +225,16 @@ class ProblemFamily:
         return {name: d.sample(n, generator) for name, d in self.distributions.items()}
 
 
+_CHECKED_POINTS = 17
+
+
 class _Resolver:
     """Turns the user's list of conditions into one entry per field and boundary."""
 
     def __init__(self, problem: Problem) -> None:
         self.problem = problem
         self.domain = problem.domain
-        middle: dict[str, Any] = {
-            axis: torch.tensor(sum(self.domain.bounds(axis)) / 2, dtype=torch.float64) for axis in self.domain.axes
-        }
-        values = {k: torch.tensor(float(v), dtype=torch.float64) for k, v in problem.parameters.items()}
-        self.known = {**middle, **values}
+        self.values = {k: torch.tensor(float(v), dtype=torch.float64) for k, v in problem.parameters.items()}
         self.initial: dict[tuple[str, int], Value] = {}
         self.faces: dict[tuple[str, str], FaceCondition] = {}
         self.periodic: dict[str, tuple[str, ...]] = {}
@@ -226,6 +255,16 @@ class _Resolver:
         self._complete()
         return ResolvedConditions(self.initial, tuple(self.faces.values()), self.periodic)
 
+    def _known(self, **fixed: float) -> dict[str, Any]:
+        """Points spread over the domain, with some axes fixed, and the parameters."""
+        unit = torch.linspace(0.0, 1.0, _CHECKED_POINTS, dtype=torch.float64)
+        points = {}
+        for i, axis in enumerate(self.domain.axes):
+            lower, upper = self.domain.bounds(axis)
+            spread = lower + (upper - lower) * unit.roll(5 * i)
+            points[axis] = torch.full_like(unit, fixed[axis]) if axis in fixed else spread
+        return {**points, **self.values}
+
     def _fields(self, name: str | None) -> tuple[str, ...]:
         names = self.problem.field_names
         if name is None:
@@ -244,7 +283,7 @@ class _Resolver:
                 f"an initial condition of order {condition.order} for an equation of order "
                 f"{self.problem.trace.order('t')} in time: allowed are orders below it"
             )
-        check_value(condition.value, self.known, "initial condition")
+        check_value(condition.value, self._known(t=self.domain.bounds("t")[0]), "initial condition")
         for name in self._fields(condition.field):
             if (name, condition.order) in self.initial:
                 raise ValueError(f"field {name!r} has two initial conditions of order {condition.order}: keep one")
@@ -254,15 +293,26 @@ class _Resolver:
         if condition.axis not in self.domain.space_axes:
             raise ValueError(f"Periodic({condition.axis!r}): the space axes are {', '.join(self.domain.space_axes)}")
         for name in self._fields(condition.field):
+            if condition.axis in self.periodic.get(name, ()):
+                raise ValueError(f"field {name!r} is declared periodic along {condition.axis!r} twice: keep one")
             self.periodic[name] = (*self.periodic.get(name, ()), condition.axis)
 
     def _boundary(self, condition: Any) -> None:
+        kind = type(condition).__name__
         names = condition.on if condition.on is not None else self.domain.boundary_names
+        if not isinstance(names, (str, tuple, list)):
+            raise TypeError(f"{kind}: on must be a boundary name or a tuple of them, got {names!r}")
+        if not names:
+            raise ValueError(f"{kind}: on names no boundary; leave it out for all of them")
         for boundary_name in (names,) if isinstance(names, str) else names:
             boundary = self.domain.boundary(boundary_name)
-            what = f"{type(condition).__name__} on {boundary_name!r}"
+            what = f"{kind} on {boundary_name!r}"
+            if boundary.axis == "t":
+                raise ValueError(
+                    f"{what}: conditions at the start of time are InitialCondition, at its end there are none"
+                )
             for value in (condition.alpha, condition.beta, condition.value):
-                check_value(value, self.known, what)
+                check_value(value, self._known(**{boundary.axis: boundary.position}), what)
             if condition.alpha == 0 and condition.beta == 0:
                 raise ValueError(f"{what}: alpha and beta are both zero, so it says nothing about u")
             for name in self._fields(condition.field):

@@ -18,30 +18,20 @@ class SolveStatus(enum.IntEnum):
     """
 
     CONVERGED = 0, "the stationarity tolerance was met"
-    STAGNATED = (
-        1,
-        "the step became too small before the stationarity tolerance was met: "
-        "loosen gtol, or improve the conditioning of the basis (fewer basis fields, whitening)",
-    )
     STEP_CAP = (
-        2,
+        1,
         "the step cap was reached before the stationarity tolerance was met: "
         "raise max_steps, give a better starting point, or loosen gtol",
     )
     DIVERGED = (
-        3,
+        2,
         "the damping grew without bound and no step lowered the cost: "
         "check the residual's derivatives and the starting point",
     )
     NON_FINITE = (
-        4,
+        3,
         "the residual, the basis or the field held NaN or Inf: "
         "check this sample's parameters, conditions and coefficients (a logarithm or power of u <= 0?)",
-    )
-    SINGULAR = (
-        5,
-        "the linear system is singular to working precision: "
-        "raise the ridge, remove equal or zero basis fields, or add points",
     )
 
     message: str

@@ -24,7 +24,7 @@ from pdesolve.domains.grid import StructuredGrid
 from pdesolve.field import Field
 from pdesolve.results import save
 from pdesolve.solution import Solution
-from pdesolve.status import SolveError
+from pdesolve.status import SolveError, SolveStatus
 
 ROOT = Path(__file__).resolve().parents[1]
 
@@ -35,7 +35,7 @@ def shared(tmp_path_factory: pytest.TempPathFactory) -> Path:
     values = torch.sin(3 * grid.coordinates()["x"]).expand(2, 2, 4, 20)
     solution = Solution(
         Field(values, grid, ("u", "v/w")),
-        torch.tensor([[0, 0], [0, 2]]),
+        torch.tensor([[0, 0], [0, int(SolveStatus.STEP_CAP)]]),
         parameters={"nu": torch.tensor([0.1, 0.2])},
         interfaces={"x": (0.0, 0.5)},
         provenance={"method": "test\n\x1b[31m", "seed": 7},
@@ -188,7 +188,7 @@ class Command:
         self.error = error
 
     def add_parser(self, subparsers: Any) -> None:
-        subparsers.add_parser("run").set_defaults(run=self.run)
+        subparsers.add_parser("fail").set_defaults(run=self.run)
 
     def run(self, arguments: argparse.Namespace) -> int:
         raise self.error()
@@ -214,7 +214,7 @@ def test_exit_codes(
     error: Callable[[], BaseException], code: int, word: str, monkeypatch: pytest.MonkeyPatch, capsys: Capture
 ) -> None:
     monkeypatch.setattr(main, "COMMANDS", (*commands.COMMANDS, Command(error)))
-    assert word in fails(capsys, code, "run")
+    assert word in fails(capsys, code, "fail")
 
 
 @pytest.mark.parametrize("arguments", [["--debug", "info", "none"], ["info", "none", "--debug"]])

@@ -260,9 +260,7 @@ def test_each_node_is_equally_likely(n):
     rounds = 4000
     nodes = sample_nodes([((0, 2), (3, 8))] * rounds, n, generator())
     flat = nodes[..., 0] * 5 + nodes[..., 1] - 3
-    counts = torch.zeros(rounds, 10, dtype=torch.float64).scatter_add_(
-        1, flat, torch.ones(flat.shape).double()
-    )
+    counts = torch.zeros(rounds, 10, dtype=torch.float64).scatter_add_(1, flat, torch.ones(flat.shape).double())
     assert set(counts.unique().tolist()) <= {float(n // 10), float(-(-n // 10))}
     spread = math.sqrt(0.25 / rounds)  # of the mean of a Bernoulli variable, at most
     assert float((counts.mean(0) - n / 10).abs().max()) < 4.5 * spread
@@ -393,9 +391,7 @@ def test_a_point_on_an_interface_belongs_to_the_upper_patch():
 def test_owner_of_patches_that_form_no_lattice():
     left, right = Rectangle((0, 2), (0, 2)).split("x", [1.0])
     boxes = [left, *right.split("y", [0.5])]
-    decomposition = Decomposition(
-        tuple(Patch(i, box) for i, box in enumerate(boxes)), (), Rectangle((0, 2), (0, 2))
-    )
+    decomposition = Decomposition(tuple(Patch(i, box) for i, box in enumerate(boxes)), (), Rectangle((0, 2), (0, 2)))
     points = {"x": f64(0.5, 0.5, 1.5, 1.5), "y": f64(0.2, 1.5, 0.2, 1.5)}
     assert decomposition.owner(points).tolist() == [0, 0, 1, 2]
 

@@ -59,9 +59,7 @@ def observed_orders(kind: str, order: int, m: int, frequency: float) -> list[flo
 @pytest.mark.parametrize("kind", ["uniform", "cell centred", "graded"])
 def test_observed_order_is_the_formal_order_inside_and_at_boundaries(kind, order, m):
     inside, *ends = observed_orders(kind, order, m, frequency=6.0)
-    if (
-        kind == "graded" and m % 2 == 0
-    ):  # the odd number of nodes around each node gives more than was asked for
+    if kind == "graded" and m % 2 == 0:  # the odd number of nodes around each node gives more than was asked for
         assert inside > order + 1.9
         assert min(ends) > order + 0.95
     else:
@@ -181,9 +179,7 @@ def test_mixed_derivative_of_a_smooth_function():
 
 
 @pytest.mark.parametrize("name", ["uniform", "non-uniform"])
-@pytest.mark.parametrize(
-    "nodes", [None, torch.tensor([[0, 0], [4, 5], [4, 5], [8, 11]])], ids=["all", "sampled"]
-)
+@pytest.mark.parametrize("nodes", [None, torch.tensor([[0, 0], [4, 5], [4, 5], [8, 11]])], ids=["all", "sampled"])
 def test_gradients_pass_gradcheck(name, nodes):
     fd = FiniteDifferences(GRIDS[name])
     values = torch.randn(2, 9, 12, dtype=torch.float64, generator=generator(), requires_grad=True)
@@ -204,9 +200,7 @@ def test_function_transforms_agree_with_a_loop():
     for indices in (None, nodes):
         mapped = torch.func.vmap(lambda v, i=indices: fd.derivatives(v, ["tx"], i)["tx"])(values)
         torch.testing.assert_close(mapped, fd.derivatives(values, ["tx"], indices)["tx"], rtol=0, atol=0)
-        _, tangent = torch.func.jvp(
-            lambda v, i=indices: fd.derivatives(v, ["tx"], i)["tx"], (values,), (values,)
-        )
+        _, tangent = torch.func.jvp(lambda v, i=indices: fd.derivatives(v, ["tx"], i)["tx"], (values,), (values,))
         torch.testing.assert_close(tangent, mapped, rtol=0, atol=0)
 
 
@@ -271,9 +265,7 @@ VALUES = torch.zeros(9, 12, dtype=torch.float64)
         (lambda: FD.derivatives(VALUES.long(), ["x"]), TypeError, "floating or complex"),
         (lambda: FD.stencil("x", 0), ValueError, "derivatives 1 to 4"),
         (
-            lambda: FiniteDifferences(StructuredGrid.uniform(BOX, (3, 5)), 4).derivatives(
-                torch.zeros(3, 5), ["xx"]
-            ),
+            lambda: FiniteDifferences(StructuredGrid.uniform(BOX, (3, 5)), 4).derivatives(torch.zeros(3, 5), ["xx"]),
             ValueError,
             "axis 'x' has 5 nodes, but 'xx' at order 4 needs 6",
         ),

@@ -218,7 +218,8 @@ def test_a_foreign_model_around_the_layer_learns():
 
 
 def test_an_expert_s_training_residual_falls():
-    problem = HEAT.problem
+    conditions = [InitialCondition(lambda x: torch.sin(3 * x)), Dirichlet(0.0, on="left"), Neumann(0.0, on="right")]
+    problem = Problem(Heat(0.2), Interval(0, 1) * TimeInterval(0, 1), conditions)
     frame = generic_frame(problem)
     network = CoordinateNetwork(frame.coordinates.n_features, 4, widths=(8,), generator=seeded())
     ansatz = Ansatz(network, frame.coordinates, frame.lifting)
@@ -233,7 +234,7 @@ def test_an_expert_s_training_residual_falls():
         cost.backward()
         optimizer.step()
         costs.append(float(cost.detach()))
-    assert costs[-1] < 0.5 * costs[0]
+    assert costs[-1] < 0.8 * costs[0]
 
 
 # Batches.

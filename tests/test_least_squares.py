@@ -380,15 +380,6 @@ FAILURES = {
     SolveStatus.NON_FINITE: lambda: scalar(torch.log, -1.0, LevenbergMarquardt()),
     # The sign of the derivative is wrong, so every step climbs.
     SolveStatus.DIVERGED: lambda: scalar(lambda u: 2.0 * u.detach() - u, 1.0, LevenbergMarquardt(max_steps=200)),
-    SolveStatus.STAGNATED: lambda: codes(
-        minimise(least_squares(noise=1.0, batch=8), LevenbergMarquardt(gtol=1e-300, max_steps=500)).status
-    ),
-    SolveStatus.SINGULAR: lambda: codes(
-        minimise(
-            linear(torch.zeros(1, 1, 5, 2, dtype=torch.float64) + torch.tensor([1.0, 0.0]).double(), uniform(1, 1, 5)),
-            LevenbergMarquardt(ridge=FixedRidge(0.0), whitening=Whitening(threshold=1e300)),
-        ).status
-    ),
 }
 
 
@@ -404,7 +395,7 @@ def test_a_residual_that_turns_nan_on_the_way_is_stepped_around():
 
 
 def test_failures_raise_with_their_remedy_and_keep_the_codes():
-    status = torch.tensor([[0, 2], [4, 0]])
+    status = torch.tensor([[0, 1], [3, 0]])
     with pytest.raises(SolveError, match=r"1 of 4 solves ended as STEP_CAP.*raise max_steps.*NON_FINITE") as caught:
         raise_unless_converged(status)
     assert torch.equal(caught.value.status, status)

@@ -13,6 +13,7 @@ from torch import Tensor
 from pdesolve.condition import Dirichlet, InitialCondition, Neumann, Robin, value_at
 from pdesolve.domains import Box, Interval, StructuredGrid, TimeInterval
 from pdesolve.frames.abstract import AbstractLifting, FunctionLifting, points_at
+from pdesolve.frames.additive import AdditiveLifting
 from pdesolve.frames.diffusivity import largest_diffusivity
 from pdesolve.frames.generic import generic_frame
 from pdesolve.frames.similarity import SimilarityCoordinates, SimilarityLifting
@@ -239,7 +240,7 @@ def test_the_robin_ramp_solves_the_heat_equation_and_its_condition(alpha, beta, 
 def test_generic_frame_chooses_by_equation():
     assert isinstance(generic_frame(jump()).lifting, SimilarityLifting)
     for make in (wave, plane, poisson, system):
-        assert isinstance(generic_frame(make()).lifting, TransfiniteLifting)
+        assert isinstance(generic_frame(make()).lifting, AdditiveLifting)
 
 
 @pytest.mark.parametrize("make", [jump, smooth, parametric])

@@ -159,7 +159,7 @@ def test_failed_cases_are_left_out_and_counted(caplog: pytest.LogCaptureFixture)
 
 def test_step_follows_the_gradient_of_the_converged_cases_alone() -> None:
     def spoil(call: int, rows: dict[str, Tensor], status: Tensor) -> Any:
-        return rows, status + torch.tensor([[0], [int(SolveStatus.STAGNATED)], [0], [0]])
+        return rows, status + torch.tensor([[0], [int(SolveStatus.STEP_CAP)], [0], [0]])
 
     expert, twin = Spoilt(spoil), PolynomialExpert()
     descent = TrainingSettings(1, 4, 0.1, optimizer=torch.optim.SGD, objective=MeanSquare())
@@ -190,9 +190,9 @@ def test_all_failed_names_step_and_remedy() -> None:
 
 def test_error_names_the_last_good_checkpoint(tmp_path: Any) -> None:
     def spoil(call: int, rows: dict[str, Tensor], status: Tensor) -> Any:
-        return rows, status if call < 13 else status + int(SolveStatus.SINGULAR)
+        return rows, status if call < 13 else status + int(SolveStatus.DIVERGED)
 
-    with pytest.raises(TrainingError, match=r"step 13: .*SINGULAR.*raise the ridge.*step_00000010") as caught:
+    with pytest.raises(TrainingError, match=r"step 13: .*DIVERGED.*check the residual.*step_00000010") as caught:
         train(Spoilt(spoil), FAMILY, settings(), seed=0, checkpoints=tmp_path)
     assert caught.value.checkpoint == tmp_path / "step_00000010"
 

@@ -71,7 +71,7 @@ class Method:
 
 
 def chosen_frame(family: ProblemFamily) -> Frame:
-    """Similarity coordinates; between the layers the constant initial state is steady, so nothing is corrected there."""
+    """Similarity coordinates; no correction between the layers, where the constant initial state is steady."""
     return Frame(generic_frame(family).coordinates, SimilarityLifting(family.problem, interior=0.0))
 
 

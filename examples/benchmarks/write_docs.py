@@ -1,6 +1,6 @@
 """Write docs/benchmarks.md from docs/benchmarks/*.json (measured) and *.md (notes by hand).
 
-    python examples/benchmarks/write_docs.py
+python examples/benchmarks/write_docs.py
 """
 
 from __future__ import annotations
@@ -31,7 +31,8 @@ def table(rows: list[dict[str, Any]]) -> str:
         holds = {True: "yes", False: "**no**", None: ""}[row["holds"]]
         lines.append(f"| {row['claim']} | {value} | {required} | {holds} | {row['note']} |")
     hardware = sorted({row["hardware"] for row in rows})
-    return "\n".join(lines) + f"\n\nHardware: {'; '.join(hardware)}. Wall-clock of the script: {rows[-1]['seconds']:.0f} s.\n"
+    lines += ["", f"Hardware: {'; '.join(hardware)}. Wall-clock of the script: {rows[-1]['seconds']:.0f} s.", ""]
+    return "\n".join(lines)
 
 
 def section(name: str) -> str:

@@ -26,6 +26,20 @@ class Points:
     coordinates: Mapping[str, Tensor]
     nodes: Tensor | None = None
 
+    def distinct(self) -> Tensor:
+        """One where a node stands for the first time on its piece, zero where it repeats, (piece, point)."""
+        like = next(iter(self.coordinates.values()))
+        if self.nodes is None:
+            return torch.ones_like(like)
+        strides = self.nodes.amax(dim=(0, 1)) + 1
+        flat = self.nodes[..., 0]
+        for axis in range(1, self.nodes.shape[-1]):
+            flat = flat * strides[axis] + self.nodes[..., axis]
+        ordered, order = flat.sort(dim=1, stable=True)
+        first = torch.ones_like(ordered, dtype=torch.bool)
+        first[:, 1:] = ordered[:, 1:] != ordered[:, :-1]
+        return torch.zeros_like(like).scatter(1, order, first.to(like.dtype))
+
     @property
     def shape(self) -> tuple[int, int]:
         pieces, points = next(iter(self.coordinates.values())).shape

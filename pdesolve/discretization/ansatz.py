@@ -51,6 +51,11 @@ class Ansatz(nn.Module):
         like = at[next(iter(coordinates))]
         features = [full_like(f, like) for f in self.coordinates(at)]
         raw = self.network(self._to_network(torch.stack(_broadcast(features), dim=-1)))
+        if raw.shape[-1] % len(self.fields):
+            raise ValueError(
+                f"the network gives {raw.shape[-1]} outputs for {len(self.fields)} fields {self.fields}: make them a "
+                "multiple of the number of fields"
+            )
         raw = raw.to(like.dtype)
         shape = (*raw.shape[:-1], len(self.fields), raw.shape[-1] // len(self.fields))
         lift, multiplier = self.lifting.lift(at), self.lifting.multiplier(at)

@@ -86,6 +86,8 @@ class GridBasis:
             (points, component) -> (batch, piece, point), float64.
         """
         space = grid.shape[1:]
+        if not isinstance(data, Tensor):
+            raise TypeError(f"initial_condition must be a tensor, got {type(data).__name__}")
         given = data.unsqueeze(1) if data.ndim == len(space) + 1 else data
         if not torch.is_floating_point(data) or data.device != self.values.device:
             raise TypeError(

@@ -16,7 +16,7 @@ class AdditiveLifting(AbstractLifting):
     """g = u0 + (t - t0) v0 + Σ_f (c_f(t) - c_f(t0)) W_f and m = τⁿ Π φ_f.
 
     W_f are inverse-distance weights of the Dirichlet faces, φ_f the scaled distances to them, τ = (t - t0)/T, n the
-    order in time. Where boundary values do not change in time g is the initial value itself, as smooth as the data. Robin,
+    order in time. Where boundary values do not change in time g is the initial value, as smooth as the data. Robin,
     Neumann and periodic conditions enter as rows. Without time g = Σ_f c_f W_f.
 
     Arguments:

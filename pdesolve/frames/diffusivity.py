@@ -41,7 +41,7 @@ def largest_diffusivity(problem: Problem, axis: str, parameters: Mapping[str, Te
     differentiable = torch.is_grad_enabled() and any(v.requires_grad for v in parameters.values())
     with torch.enable_grad():
         terms: dict[Term, Tensor] = {t: torch.zeros_like(values).requires_grad_() for t in problem.trace.terms}
-        terms[name, ""] = values.detach().requires_grad_()
+        terms[name, ""] = values if differentiable else values.detach()
         known = [t for t in problem.trace.terms if t in ((name, "t"), (name, 2 * axis))]
         first = evaluate(problem.pde, terms, middle, columns)[0]
         slopes = torch.autograd.grad(

@@ -57,10 +57,36 @@ class LeastSquares:
     def like(self) -> Tensor:
         return self.rows[0].basis[0]
 
-    @property
-    def n_rows(self) -> int:
-        """Rows of one patch, for checks of rank."""
-        return sum(block.basis[0].shape[2] for block in self.rows)
+    def row_counts(self) -> Tensor:
+        """Rows that each patch has a part in, padding left out, (patch,)."""
+        counts = sum((block.count() for block in self.rows[1:]), self.rows[0].count())
+        for interface in self.interfaces:
+            each = torch.full((len(interface.edges),), interface.left.shape[2], device=counts.device)
+            counts = interface.scatter(counts.unsqueeze(0), each.unsqueeze(0), each.unsqueeze(0)).squeeze(0)
+        return counts
+
+    def healthy(self, good: Tensor) -> LeastSquares:
+        """The problem with everything that belongs to other members than ``good`` replaced by a good member's.
+
+        Arguments:
+            good: (batch, patch), at least one true.
+        """
+        b, p = (int(i) for i in good.nonzero()[0])
+        samples, cases = good.any(1), good.all(1)
+
+        def patched(t: Tensor) -> Tensor:
+            return torch.where(good.reshape(*good.shape, *(1,) * (t.ndim - 2)), t, t[b, p])
+
+        def sampled(t: Tensor, keep: Tensor) -> Tensor:
+            return t if t.shape[0] == 1 else torch.where(keep.reshape(-1, *(1,) * (t.ndim - 1)), t, t[b : b + 1])
+
+        tensors: list[Tensor] = []
+        for block in self.rows:
+            tensors += [patched(t) for t in (*block.basis, *block.offset)]
+            tensors += [patched(t) if t.shape[:2] == good.shape else sampled(t, samples) for t in block.inputs]
+        for interface in self.interfaces:
+            tensors += [sampled(t, cases) for t in interface.tensors()]
+        return self.with_tensors(tensors)
 
     @property
     def edges(self) -> tuple[Edge, ...]:
@@ -127,10 +153,11 @@ class LeastSquares:
     def linearise(self, w: Tensor) -> Normal:
         """Cost, gradient and Gauss-Newton matrix at w."""
         diagonal = self.zeros().unsqueeze(-1).expand(*self.shape, self.shape[2])
-        gradient, total = self.zeros(), w.new_zeros(w.shape[:2])
+        gradient, total, size = self.zeros(), w.new_zeros(w.shape[:2]), w.new_zeros(w.shape[:2])
         for block in self.rows:
-            residuals, jacobians = block.linearise(w)
-            for r, j in zip(residuals, jacobians, strict=True):
+            rows = block.linearise(w)
+            size = size + rows.size
+            for r, j in zip(rows.residual, rows.jacobians, strict=True):
                 diagonal = diagonal + j.mT @ j
                 gradient = gradient + transposed_times(j, r)
                 total = total + r.square().sum(-1)
@@ -145,9 +172,9 @@ class LeastSquares:
             cross = -(a.mT @ b)
             for e, edge in enumerate(interface.edges):
                 coupling[edge] = coupling.get(edge, 0.0) + cross[:, e]
-        size = (diagonal.diagonal(dim1=-2, dim2=-1).clamp_min(0).sqrt() * w.abs()).sum(-1)
+        columns = (diagonal.diagonal(dim1=-2, dim2=-1).clamp_min(0).sqrt() * w.abs()).sum(-1)
         gram = BlockMatrix(diagonal, _stacked(coupling, diagonal), tuple(coupling))
-        normal = Normal(0.5 * cost, gradient, gram, self.max_member(size))
+        normal = Normal(0.5 * cost, gradient, gram, self.max_member(columns + size.sqrt()))
         return normal if self.ridge is None else self.regularised(normal, w, self.ridge)
 
     def regularised(self, normal: Normal, w: Tensor, ridge: Tensor) -> Normal:

@@ -66,7 +66,7 @@ class LevenbergMarquardt(AbstractNonlinearSolver):
             "scale": column_squares(normal),
             "newton": by_member.bool(),
         }
-        return Iterate(w, normal, memory, by_member.bool(), by_member.bool())
+        return Iterate(w, normal, memory, by_member.bool())
 
     def step(self, problem: LeastSquares, iterate: Iterate, active: Tensor) -> Iterate:
         normal, damping = iterate.normal, iterate.memory["damping"]
@@ -78,7 +78,7 @@ class LevenbergMarquardt(AbstractNonlinearSolver):
         h = factor.solve(-normal.gradient)
         h = torch.where((active & ~broken).unsqueeze(-1) & torch.isfinite(h), h, torch.zeros_like(h))
         trial = problem.linearise(iterate.w + h)
-        accepted, gain, small = _judge(problem, normal, trial, h, shift)
+        accepted, gain = _judge(problem, normal, trial, h, shift)
         accepted = accepted & active & ~broken
         rejected = active & ~accepted
         slow = stationarity(trial) > stationarity(normal) / 3.0
@@ -89,15 +89,14 @@ class LevenbergMarquardt(AbstractNonlinearSolver):
             normal=_select(accepted, trial, normal),
             memory=memory,
             failed=iterate.failed | (rejected & (memory["damping"] > _LARGEST_DAMPING)),
-            stagnated=iterate.stagnated | (active & small & ~broken),
         )
 
 
-def _judge(problem: LeastSquares, old: Normal, new: Normal, h: Tensor, shift: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-    """(accepted, gain ratio, step too small), by member.
+def _judge(problem: LeastSquares, old: Normal, new: Normal, h: Tensor, shift: Tensor) -> tuple[Tensor, Tensor]:
+    """(accepted, gain ratio), by member.
 
-    The predicted reduction is 1/2 hᵀ(λ D² h - Jᵀr). Below 1e-13 of the cost a comparison of costs is noise: the
-    step is then taken if it does not raise the cost beyond round-off.
+    The predicted reduction is 1/2 hᵀ(λ D² h - Jᵀr). Where it is below the round-off of the cost a comparison of costs
+    is noise: the step is then taken if it does not raise the cost beyond that.
     """
     predicted = 0.5 * problem.by_member((h * (shift * h - old.gradient)).sum(-1))
     actual = old.cost - new.cost
@@ -106,10 +105,7 @@ def _judge(problem: LeastSquares, old: Normal, new: Normal, h: Tensor, shift: Te
     noise = 1e2 * eps * old.cost + (1e2 * eps * old.magnitude) ** 2
     minute = predicted <= noise
     accepted = torch.where(minute, actual >= -10.0 * noise, gain > 1e-4) & torch.isfinite(new.cost)
-    length = problem.by_member((column_squares(old) * h * h).sum(-1)).sqrt()
-    undamped = problem.max_member(shift.amax(-1)) <= 0
-    small = (length <= 4.0 * eps * old.magnitude) & undamped & accepted
-    return accepted, torch.where(minute, torch.ones_like(gain), gain), small
+    return accepted, torch.where(minute, torch.ones_like(gain), gain)
 
 
 def column_squares(normal: Normal) -> Tensor:

@@ -24,14 +24,12 @@ class Iterate:
         normal: linearisation at w.
         memory: what the solver keeps, tensors by member.
         failed: members on which the solver gave up, with no step left to try.
-        stagnated: members whose last step was too small to matter.
     """
 
     w: Tensor
     normal: Normal
     memory: dict[str, Tensor]
     failed: Tensor
-    stagnated: Tensor
 
 
 class AbstractNonlinearSolver(abc.ABC):
@@ -103,17 +101,17 @@ def minimise(problem: LeastSquares, solver: AbstractNonlinearSolver, start: Tens
         w = problem.zeros() if start is None else start.detach().to(problem.like.dtype)
         normal = problem.linearise(w)
         finite = problem.any_member(~_finite(normal)).logical_not()
-        if problem.ridge is None:
-            gram = torch.where(finite[..., None, None], normal.gram.diagonal, torch.zeros_like(normal.gram.diagonal))
-            ridge = solver.ridge.matrix(gram)
-            problem, normal = problem.penalised(ridge), problem.regularised(normal, w, ridge)
-        whitened = solver.whitening.transform(problem, normal.gram.diagonal)
+        if solver.ridge.on_weights:
+            problem, normal = _penalised(problem, normal, w, solver.ridge, finite)
+        whitened = solver.whitening.transform(problem, w, normal.gram.diagonal)
         transform, rank = whitened if whitened else (None, None)
         if transform is not None:
             problem = problem.transformed(transform).penalised(_dropped(transform))
             if start is not None:
-                w = torch.linalg.lstsq(transform + _dropped(transform), w.unsqueeze(-1)).solution.squeeze(-1)
+                w = times(torch.linalg.pinv(transform), w)
             normal = problem.linearise(w)
+        if not solver.ridge.on_weights:
+            problem, normal = _penalised(problem, normal, w, solver.ridge, finite)
         iterate, iterations, done = _loop(problem, solver, solver.init(problem, w, normal), finite)
         status = _status(iterate, finite, done)
         shape = problem.shape[:2]
@@ -135,7 +133,7 @@ def _loop(
     iterations = torch.zeros_like(finite, dtype=torch.int64)
     done = solver.terminate(iterate)
     for _ in range(solver.max_steps):
-        active = finite & ~done & ~iterate.failed & ~iterate.stagnated
+        active = finite & ~done & ~iterate.failed
         if not bool(active.any()):
             break
         iterate = solver.step(problem, iterate, active)
@@ -146,10 +144,17 @@ def _loop(
 
 def _status(iterate: Iterate, finite: Tensor, done: Tensor) -> Tensor:
     status = torch.full_like(finite, SolveStatus.STEP_CAP, dtype=torch.int64)
-    status = torch.where(iterate.stagnated, SolveStatus.STAGNATED, status)
     status = torch.where(iterate.failed, SolveStatus.DIVERGED, status)
     status = torch.where(done, SolveStatus.CONVERGED, status)
     return torch.where(finite, status, SolveStatus.NON_FINITE)
+
+
+def _penalised(
+    problem: LeastSquares, normal: Normal, w: Tensor, ridge: AbstractRidge, finite: Tensor
+) -> tuple[LeastSquares, Normal]:
+    gram = torch.where(finite[..., None, None], normal.gram.diagonal, torch.zeros_like(normal.gram.diagonal))
+    matrix = ridge.matrix(gram)
+    return problem.penalised(matrix), problem.regularised(normal, w, matrix)
 
 
 def _finite(normal: Normal) -> Tensor:

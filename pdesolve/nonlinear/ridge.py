@@ -13,6 +13,9 @@ from torch import Tensor
 class AbstractRidge(abc.ABC):
     """Chooses Γ of the penalty 1/2 wᵀΓw; a constant in every derivative."""
 
+    on_weights: bool
+    """Whether Γ penalises the weights w themselves, or the unknowns c that whitening leaves."""
+
     @abc.abstractmethod
     def matrix(self, gram: Tensor) -> Tensor:
         """Γ, (batch, patch, N, N), from the Gauss-Newton matrix's diagonal blocks at the starting point."""
@@ -24,12 +27,14 @@ class RelativeRidge(AbstractRidge):
 
     Arguments:
         epsilon: ε (default 1e-14: below the round-off of the normal equations, yet it makes equal or zero basis
-            fields solvable). A column that is zero gets ε times the mean of the others.
+            fields solvable). It acts on the unknowns after whitening, so it costs no accuracy there. A column that is
+        zero gets ε times the mean of the others.
 
     Good values: 1e-14 for a basis of full rank; 1e-10 where equal fields are expected.
     """
 
     epsilon: float = 1e-14
+    on_weights = False
 
     def __post_init__(self) -> None:
         _check(self.epsilon)
@@ -37,8 +42,8 @@ class RelativeRidge(AbstractRidge):
     def matrix(self, gram: Tensor) -> Tensor:
         scale = gram.diagonal(dim1=-2, dim2=-1)
         mean = scale.mean(-1, keepdim=True)
-        floor = torch.where(mean > 0, mean, torch.ones_like(mean)) * torch.finfo(gram.dtype).eps
-        return torch.diag_embed(self.epsilon * torch.maximum(scale, floor))
+        mean = torch.where(mean > 0, mean, torch.ones_like(mean))
+        return torch.diag_embed(self.epsilon * torch.where(scale > 0, scale, mean))
 
 
 @dataclass(frozen=True)
@@ -50,6 +55,7 @@ class FixedRidge(AbstractRidge):
     """
 
     epsilon: float
+    on_weights = True
 
     def __post_init__(self) -> None:
         _check(self.epsilon)

@@ -41,6 +41,21 @@ def weighted_gram(left: Tensor, factor: Tensor, right: Tensor) -> Tensor:
 
 
 @dataclass(frozen=True, eq=False)
+class Linearisation:
+    """Rows at one w.
+
+    Arguments:
+        residual: weighted, (equation, batch, patch, point).
+        jacobians: for each equation (batch, patch, point, unknown), weighted.
+        size: Σ_rows (ω Σ_k |∂F/∂u_k u_k|)², (batch, patch): what cancels in the residual, hence its round-off.
+    """
+
+    residual: Tensor
+    jacobians: list[Tensor]
+    size: Tensor
+
+
+@dataclass(frozen=True, eq=False)
 class RowBlock:
     """Rows ω F(S_0 w + g_0, S_1 w + g_1, ...; inputs) on every patch, F acting point by point.
 
@@ -52,6 +67,7 @@ class RowBlock:
         offset: g_k, each (batch, patch, point).
         inputs: further tensors that F reads and gradients should reach (parameters), broadcastable to the points.
         weight: ω >= 0, broadcastable to (batch, patch, point); zero marks padding.
+        n_equations: how many tensors F returns (default 1).
     """
 
     function: PointFunction
@@ -59,6 +75,12 @@ class RowBlock:
     offset: tuple[Tensor, ...]
     inputs: tuple[Tensor, ...]
     weight: Tensor
+    n_equations: int = 1
+
+    def count(self) -> Tensor:
+        """Rows that are not padding, (patch,)."""
+        shape = self.basis[0].shape[1:3]
+        return self.n_equations * (self.weight[0].expand(shape) > 0).sum(-1)
 
     def tensors(self) -> tuple[Tensor, ...]:
         """Everything a gradient may be asked for: basis, offset, inputs."""
@@ -95,13 +117,18 @@ class RowBlock:
         """ω F, (equation, batch, patch, point)."""
         return self._stack(self.function(self.values(w), self.inputs)) * self.weight
 
-    def linearise(self, w: Tensor) -> tuple[Tensor, list[Tensor]]:
-        """Weighted residual (equation, batch, patch, point) and the Jacobian of each equation."""
+    def linearise(self, w: Tensor) -> Linearisation:
+        """Residual, Jacobian and size of the terms at w."""
         with torch.enable_grad():
             terms = [u.requires_grad_() for u in self.values(w)]
             equations = self.function(terms, self.inputs)
-            jacobians = [self._jacobian(_gradients(e.sum(), terms)) for e in equations]
-        return self._stack(equations).detach() * self.weight, jacobians
+            slopes = [_gradients(e.sum(), terms, retain=True) for e in equations]  # they may share a graph
+        size = self._stack([_cancelling(row, terms) for row in slopes]) * self.weight
+        return Linearisation(
+            self._stack(equations).detach() * self.weight,
+            [self._jacobian(row) for row in slopes],
+            size.square().sum(-1).sum(0),
+        )
 
     def curvature(self, w: Tensor) -> Tensor:
         """Σ_rows r ∂²r/∂w², (batch, patch, N, N): what Gauss-Newton leaves out of the Hessian."""
@@ -158,6 +185,12 @@ class RowBlock:
     def _stack(self, equations: Sequence[Tensor]) -> Tensor:
         shape = self.offset[0].shape
         return torch.stack([e.expand(shape) for e in equations])
+
+
+def _cancelling(slopes: Sequence[Tensor | None], terms: Sequence[Tensor]) -> Tensor:
+    """Σ_k |∂F/∂u_k u_k|, shaped like the points."""
+    pairs = zip(slopes, terms, strict=True)
+    return sum(((s * u).detach().abs() for s, u in pairs if s is not None), torch.zeros_like(terms[0]))
 
 
 def _gradients(

@@ -36,13 +36,19 @@ class Whitening:
         if not (self.threshold >= 1 and 0 < self.rcond < 1):
             raise ValueError(f"threshold >= 1 and 0 < rcond < 1 are needed, got {self.threshold}, {self.rcond}")
 
-    def transform(self, problem: LeastSquares, gram: Tensor) -> tuple[Tensor, Tensor] | None:
-        """(transform, rank), of shapes (batch, patch, N, N) and (batch, patch); None if no patch needs it."""
+    def transform(self, problem: LeastSquares, w: Tensor, gram: Tensor) -> tuple[Tensor, Tensor] | None:
+        """(transform, rank), of shapes (batch, patch, N, N) and (batch, patch); None if no patch needs it.
+
+        Arguments:
+            problem: the rows.
+            w: where they are linearised.
+            gram: diagonal blocks of JᵀJ there.
+        """
         flagged = (estimated_condition(gram) > self.threshold) & torch.isfinite(gram).flatten(-2).all(-1)
         if not bool(flagged.any()):
             return None
-        w = problem.zeros()
-        jacobian = torch.cat([j for block in problem.rows for j in block.linearise(w)[1]], dim=-2)
+        rows = [j for block in problem.rows for j in block.linearise(w).jacobians]
+        jacobian = torch.cat([*rows, *_interface_rows(problem), *_ridge_rows(problem)], dim=-2)
         jacobian = torch.where(flagged[..., None, None], jacobian, torch.zeros_like(jacobian))
         scale = torch.linalg.vector_norm(jacobian, dim=-2)
         scale = torch.where(scale > 0, scale, torch.ones_like(scale))
@@ -58,6 +64,34 @@ class Whitening:
         identity = torch.eye(n, dtype=square.dtype, device=square.device)
         transform = torch.where(flagged[..., None, None], square, identity)
         return transform, torch.where(flagged, keep.sum(-1), n)
+
+
+def _interface_rows(problem: LeastSquares) -> list[Tensor]:
+    """Rows of interfaces as each patch sees them, (batch, patch, row, N), zero where a patch has fewer neighbours."""
+    batch, patches, n = problem.shape
+    found = []
+    for interface in problem.interfaces:
+        count: dict[int, int] = {}
+        places: list[tuple[int, int, int, int]] = []
+        for a, b in interface.edges:
+            places.append((a, b, count.get(a, 0), count.get(b, 0)))
+            count[a], count[b] = count.get(a, 0) + 1, count.get(b, 0) + 1
+        m = interface.left.shape[2]
+        rows = problem.like.new_zeros((batch, patches, max(count.values()), m, n))
+        weight = interface.weight.unsqueeze(-1)
+        left, right = interface.left * weight, interface.right * weight
+        for e, (a, b, i, j) in enumerate(places):
+            rows[:, a, i], rows[:, b, j] = left[:, e], right[:, e]
+        found.append(rows.flatten(2, 3))
+    return found
+
+
+def _ridge_rows(problem: LeastSquares) -> list[Tensor]:
+    """Γ^(1/2), if there is a ridge on the weights."""
+    if problem.ridge is None:
+        return []
+    values, vectors = torch.linalg.eigh(problem.ridge)
+    return [values.clamp_min(0).sqrt().unsqueeze(-1) * vectors.mT]
 
 
 def estimated_condition(gram: Tensor) -> Tensor:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import abc
+import math
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, final
 
@@ -66,6 +67,10 @@ class FunctionPDE(AbstractPDE):
     ) -> None:
         if not callable(residual):
             raise TypeError(f"residual must be callable, got {type(residual).__name__}")
+        if isinstance(fields, str):
+            raise TypeError(f"fields must be a sequence of names such as ({fields!r},), got the string {fields!r}")
+        if not fields or len(set(fields)) < len(tuple(fields)):
+            raise ValueError(f"fields must be at least one name and none twice, got {tuple(fields)}")
         self._residual = residual
         self._fields = tuple(fields)
         self._parameters = dict(parameters or {})
@@ -80,3 +85,12 @@ class FunctionPDE(AbstractPDE):
 
     def residual(self, fields: Fields, coordinates: Values, parameters: Values) -> Residual:
         return self._residual(fields, coordinates, parameters)
+
+
+def check_positive(**values: float) -> None:
+    """Raise unless every value is a finite number above zero."""
+    for name, value in values.items():
+        if isinstance(value, bool) or not isinstance(value, (int, float)):
+            raise TypeError(f"{name} must be a number, got {value!r}")
+        if not (math.isfinite(value) and value > 0):
+            raise ValueError(f"{name} must be finite and > 0, got {value}")

@@ -7,7 +7,7 @@ from dataclasses import asdict, dataclass
 
 from torch import Tensor
 
-from pdesolve.pde.abstract import AbstractPDE, Fields, Values
+from pdesolve.pde.abstract import AbstractPDE, Fields, Values, check_positive
 
 
 @dataclass(frozen=True)
@@ -17,6 +17,9 @@ class Burgers(AbstractPDE):
     Arguments:
         nu: viscosity ν (default 0.01/π, the PINN benchmark's).
 
+    Raises:
+        ValueError: ν <= 0.
+
     Notes:
         For small ν fronts of width O(ν) form; the basis and the points must resolve them.
 
@@ -24,6 +27,9 @@ class Burgers(AbstractPDE):
     """
 
     nu: float = 0.0031830988618379067
+
+    def __post_init__(self) -> None:
+        check_positive(nu=self.nu)
 
     @property
     def field_names(self) -> tuple[str, ...]:

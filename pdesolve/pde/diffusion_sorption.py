@@ -7,7 +7,7 @@ from dataclasses import asdict, dataclass
 
 from torch import Tensor
 
-from pdesolve.pde.abstract import AbstractPDE, Fields, Values
+from pdesolve.pde.abstract import AbstractPDE, Fields, Values, check_positive
 
 
 @dataclass(frozen=True)
@@ -26,6 +26,9 @@ class DiffusionSorption(AbstractPDE):
         n_f: Freundlich's exponent (default 0.874).
         regularisation: ε (default 1e-6, PDEBench's shift of u).
 
+    Raises:
+        ValueError: a parameter that is not positive and finite, or φ >= 1.
+
     Notes:
         The solution stays in [0, 1] for boundary values there; the residual is evaluated for any u.
 
@@ -38,6 +41,11 @@ class DiffusionSorption(AbstractPDE):
     k: float = 3.5e-4
     n_f: float = 0.874
     regularisation: float = 1e-6
+
+    def __post_init__(self) -> None:
+        check_positive(**asdict(self))
+        if self.porosity >= 1:
+            raise ValueError(f"porosity must lie between 0 and 1, got {self.porosity}")
 
     @property
     def field_names(self) -> tuple[str, ...]:

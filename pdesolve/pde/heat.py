@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from torch import Tensor
 
 from pdesolve.jet import AXES
-from pdesolve.pde.abstract import AbstractPDE, Fields, Values
+from pdesolve.pde.abstract import AbstractPDE, Fields, Values, check_positive
 
 
 @dataclass(frozen=True)
@@ -20,7 +20,7 @@ class Heat(AbstractPDE):
         axes: space axes of the Laplacian, a subset of "xyz" (default "x").
 
     Raises:
-        ValueError: an axis outside "xyz", or none.
+        ValueError: an axis outside "xyz", twice, or none; κ <= 0.
     """
 
     kappa: float = 1.0
@@ -29,6 +29,9 @@ class Heat(AbstractPDE):
     def __post_init__(self) -> None:
         if not self.axes or any(axis not in AXES[1:] for axis in self.axes):
             raise ValueError(f"axes must be letters of 'xyz', got {self.axes!r}")
+        if len(set(self.axes)) < len(self.axes):
+            raise ValueError(f"axes must differ, got {self.axes!r}")
+        check_positive(kappa=self.kappa)
 
     @property
     def field_names(self) -> tuple[str, ...]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 import torch
@@ -35,9 +35,9 @@ class Trace:
     n_equations: int
     linear: bool
 
-    def order(self, axis: str) -> int:
-        """The highest derivative along ``axis``."""
-        return max((term.count(axis) for _, term in self.terms), default=0)
+    def order(self, axis: str, field: str | None = None) -> int:
+        """The highest derivative along ``axis``, of one field or of any."""
+        return max((term.count(axis) for name, term in self.terms if field in (None, name)), default=0)
 
     def derivatives(self) -> tuple[str, ...]:
         """Names of the derivatives that any field needs, "" always among them."""
@@ -70,12 +70,16 @@ def evaluate(
 
 def _checked(out: Residual, shape: torch.Size) -> tuple[Tensor, ...]:
     equations = out if isinstance(out, tuple) else (out,)
+    if not equations:
+        raise ValueError("the residual returned an empty tuple: at least one equation is needed")
     for equation in equations:
         if isinstance(equation, FieldVariable) or not isinstance(equation, Tensor):
             raise TypeError(
                 f"the residual must return a tensor or a tuple of tensors, got {type(equation).__name__}"
                 + (": a field alone is no equation" if isinstance(equation, FieldVariable) else "")
             )
+        if not equation.is_floating_point():
+            raise TypeError(f"the residual must return real floating tensors, got {equation.dtype}")
         if equation.shape != shape:
             raise ValueError(
                 f"the residual returned shape {tuple(equation.shape)} at points of shape {tuple(shape)}: "
@@ -100,6 +104,9 @@ def trace(pde: AbstractPDE, parameters: Mapping[str, float], axes: tuple[str, ..
     def positive() -> Tensor:
         return torch.rand(_PROBES, generator=generator, dtype=torch.float64) + 0.5
 
+    def signed() -> Tensor:
+        return torch.randn(_PROBES, generator=generator, dtype=torch.float64)
+
     coordinates = {axis: positive() for axis in axes}
     values = {name: torch.full((1,), float(v), dtype=torch.float64) for name, v in parameters.items()}
     terms: dict[Term, Tensor] = {(name, ""): positive() for name in pde.field_names}
@@ -121,7 +128,7 @@ def trace(pde: AbstractPDE, parameters: Mapping[str, float], axes: tuple[str, ..
     read |= {(name, "") for name in pde.field_names}
     _check_pointwise(pde, terms, coordinates, values, equations)
     ordered = tuple(sorted(read, key=lambda t: (pde.field_names.index(t[0]), len(t[1]), t[1])))
-    return Trace(ordered, len(equations), _is_affine(pde, ordered, coordinates, values, positive))
+    return Trace(ordered, len(equations), _is_affine(pde, ordered, coordinates, values, signed))
 
 
 def _check_pointwise(
@@ -150,8 +157,14 @@ def _check_axes(missing: MissingDerivative, axes: tuple[str, ...]) -> None:
         )
 
 
-def _is_affine(pde, terms, coordinates, values, draw) -> bool:  # type: ignore[no-untyped-def]
-    """r(a + b) - r(a) - r(b) + r(0) = 0 and r(2 a) - 2 r(a) + r(0) = 0 at random a, b.
+def _is_affine(
+    pde: AbstractPDE,
+    terms: tuple[Term, ...],
+    coordinates: Mapping[str, Tensor],
+    values: Mapping[str, Tensor],
+    draw: Callable[[], Tensor],
+) -> bool:
+    """r(a + b) - r(a) - r(b) + r(0) = 0 and r(2 a) - 2 r(a) + r(0) = 0 at random a, b of either sign.
 
     A random test: it errs only on a set of measure zero. A residual undefined at 0 (a power, a logarithm)
     gives NaN there, which compares false, and so counts as nonlinear.
