@@ -22,7 +22,7 @@ from torch import Tensor
 from torch.autograd.function import once_differentiable
 
 from pdesolve.linalg.block_cholesky import BlockCholesky
-from pdesolve.nonlinear.least_squares import LeastSquares
+from pdesolve.nonlinear.least_squares import LeastSquares, select
 from pdesolve.nonlinear.minimise import Minimum, stationarity
 from pdesolve.nonlinear.rows import times
 from pdesolve.status import SolveStatus
@@ -73,20 +73,22 @@ class ImplicitAdjoint(AbstractAdjoint):
     def solve(self, problem: LeastSquares, run: Solve) -> Minimum:
         minimum = run(problem)
         with torch.no_grad():
-            minimum = _polished(minimum, self.polish)
+            minimum, factor = _polished(minimum, self.polish)
         tensors = problem.tensors()
         if torch.is_grad_enabled() and any(t.requires_grad for t in tensors):
-            w = _Implicit.apply(problem.detached(), minimum, *tensors)  # type: ignore[no-untyped-call]
+            w = _Implicit.apply(problem.detached(), minimum, factor, *tensors)  # type: ignore[no-untyped-call]
             minimum = replace(minimum, w=w)
         return minimum
 
 
 class _Implicit(torch.autograd.Function):
-    """The formulas of the module's head, in the solver's unknowns c, w = T c."""
+    """The formulas of the module's head, in the solver's unknowns c, w = T c; ``factor`` is H's if it is there."""
 
     @staticmethod
-    def forward(ctx: Any, problem: LeastSquares, minimum: Minimum, *tensors: Tensor) -> Tensor:
-        ctx.problem, ctx.minimum = problem, minimum
+    def forward(
+        ctx: Any, problem: LeastSquares, minimum: Minimum, factor: BlockCholesky | None, *tensors: Tensor
+    ) -> Tensor:
+        ctx.problem, ctx.minimum, ctx.factor = problem, minimum, factor
         return minimum.w.clone()
 
     @staticmethod
@@ -95,36 +97,41 @@ class _Implicit(torch.autograd.Function):
         problem, minimum = ctx.problem, ctx.minimum
         transform = minimum.transform
         v = cotangent if transform is None else times(transform.mT, cotangent)
-        direction = _factor(minimum).solve(v)
+        factor = ctx.factor or _factor(minimum)
+        direction = factor.solve(v)
         direction = direction if transform is None else times(transform, direction)
         good = minimum.status == SolveStatus.CONVERGED
         if not bool(good.any()):
-            return (None, None, *(torch.zeros_like(t) for t in problem.tensors()))
+            return (None, None, None, *(torch.zeros_like(t) for t in problem.tensors()))
         if not bool(good.all()):  # 0 * NaN is NaN: what failed must not enter the reverse pass at all
             problem = problem.healthy(good)
             direction = torch.where(good.unsqueeze(-1), direction, torch.zeros_like(direction))
         grads = problem.pullback(minimum.w.detach(), -direction)
-        needed = ctx.needs_input_grad[2:]
+        needed = ctx.needs_input_grad[3:]
         reduced = [
             _summed_to(g, t) if want else None for g, t, want in zip(grads, problem.tensors(), needed, strict=True)
         ]
-        return (None, None, *reduced)
+        return (None, None, None, *reduced)
 
 
-def _polished(minimum: Minimum, tolerance: float) -> Minimum:
-    """A Newton step with the full Hessian where it is needed and helps."""
+def _polished(minimum: Minimum, tolerance: float) -> tuple[Minimum, BlockCholesky | None]:
+    """A Newton step with the full Hessian where it is needed and helps, and the factor of that Hessian.
+
+    The factor serves the backward pass too: the step is so short that H changes by its own relative length only.
+    """
     normal, problem, transform = minimum.normal, minimum.problem, minimum.transform
     before = stationarity(normal)
     wanted = (before > tolerance) & (minimum.status == SolveStatus.CONVERGED)
     if not bool(wanted.any()):
-        return minimum
-    h = _factor(minimum).solve(-normal.gradient)
+        return minimum, None
+    factor = _factor(minimum)
+    h = factor.solve(-normal.gradient)
     h = torch.where(wanted.unsqueeze(-1) & torch.isfinite(h), h, torch.zeros_like(h))
     after = problem.linearise(minimum.c + h)
     better = (stationarity(after) <= before) & torch.isfinite(after.cost)
     c = torch.where(better.unsqueeze(-1), minimum.c + h, minimum.c)
     w = c if transform is None else times(transform, c)
-    return replace(minimum, w=w, c=c, normal=problem.linearise(c))
+    return replace(minimum, w=w, c=c, normal=select(better, after, normal)), factor
 
 
 def _factor(minimum: Minimum) -> BlockCholesky:

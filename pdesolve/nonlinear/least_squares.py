@@ -201,5 +201,18 @@ class LeastSquares:
         return rows + [g for interface in self.interfaces for g in interface.pullback(w, direction)]
 
 
+def select(accepted: Tensor, new: Normal, old: Normal) -> Normal:
+    """``new`` for the members in ``accepted``, ``old`` for the others."""
+    block = accepted[..., None, None]
+    coupling = torch.where(block, new.gram.coupling, old.gram.coupling) if old.gram.edges else old.gram.coupling
+    gram = replace(old.gram, diagonal=torch.where(block, new.gram.diagonal, old.gram.diagonal), coupling=coupling)
+    return Normal(
+        torch.where(accepted, new.cost, old.cost),
+        torch.where(accepted.unsqueeze(-1), new.gradient, old.gradient),
+        gram,
+        torch.where(accepted, new.magnitude, old.magnitude),
+    )
+
+
 def _stacked(coupling: dict[Edge, Tensor], like: Tensor) -> Tensor:
     return torch.stack(list(coupling.values()), 1) if coupling else like[:, :0]

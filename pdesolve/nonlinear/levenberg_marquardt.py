@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from pdesolve.linalg.block_cholesky import BlockCholesky, BlockMatrix
-from pdesolve.nonlinear.least_squares import LeastSquares, Normal
+from pdesolve.nonlinear.least_squares import LeastSquares, Normal, select
 from pdesolve.nonlinear.minimise import AbstractNonlinearSolver, Iterate, stationarity
 from pdesolve.nonlinear.ridge import AbstractRidge, RelativeRidge
 from pdesolve.nonlinear.whitening import Whitening
@@ -86,7 +86,7 @@ class LevenbergMarquardt(AbstractNonlinearSolver):
         memory |= {"scale": scale, "newton": (newton & ~broken) | (accepted & slow)}
         return Iterate(
             w=torch.where(accepted.unsqueeze(-1), iterate.w + h, iterate.w),
-            normal=_select(accepted, trial, normal),
+            normal=select(accepted, trial, normal),
             memory=memory,
             failed=iterate.failed | (rejected & (memory["damping"] > _LARGEST_DAMPING)),
         )
@@ -132,15 +132,3 @@ def _updated(memory: dict[str, Tensor], accepted: Tensor, rejected: Tensor, gain
         "damping": torch.where(accepted, smaller, torch.where(rejected, larger, damping)),
         "growth": torch.where(accepted, torch.full_like(growth, 2.0), torch.where(rejected, 2.0 * growth, growth)),
     }
-
-
-def _select(accepted: Tensor, new: Normal, old: Normal) -> Normal:
-    block = accepted[..., None, None]
-    coupling = torch.where(block, new.gram.coupling, old.gram.coupling) if old.gram.edges else old.gram.coupling
-    gram = replace(old.gram, diagonal=torch.where(block, new.gram.diagonal, old.gram.diagonal), coupling=coupling)
-    return Normal(
-        torch.where(accepted, new.cost, old.cost),
-        torch.where(accepted.unsqueeze(-1), new.gradient, old.gradient),
-        gram,
-        torch.where(accepted, new.magnitude, old.magnitude),
-    )

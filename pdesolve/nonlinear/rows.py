@@ -35,9 +35,14 @@ def _expanded(tensors: Sequence[Tensor], batch: int) -> tuple[Tensor, ...]:
     return tuple(t.expand(batch, *t.shape[1:]) for t in tensors)
 
 
-def weighted_gram(left: Tensor, factor: Tensor, right: Tensor) -> Tensor:
-    """leftᵀ diag(factor) right, batched."""
-    return (left * factor.unsqueeze(-1)).mT @ right
+def _combined(matrices: Sequence[Tensor], factors: Sequence[Tensor | None]) -> Tensor | None:
+    """Σ_k diag(factor_k) matrix_k over the factors that are there, None if there is none."""
+    total: Tensor | None = None
+    for matrix, factor in zip(matrices, factors, strict=True):
+        if factor is not None:
+            column = factor.detach().unsqueeze(-1)
+            total = matrix * column if total is None else torch.addcmul(total, matrix, column)
+    return total
 
 
 @dataclass(frozen=True, eq=False)
@@ -131,7 +136,11 @@ class RowBlock:
         )
 
     def curvature(self, w: Tensor) -> Tensor:
-        """Σ_rows r ∂²r/∂w², (batch, patch, N, N): what Gauss-Newton leaves out of the Hessian."""
+        """Σ_rows r ∂²r/∂w², (batch, patch, N, N): what Gauss-Newton leaves out of the Hessian.
+
+        Σ_kl S_kᵀ c_kl S_l = Σ_k (S_kᵀ Z_k + Z_kᵀ S_k) with Z_k = c_kk S_k / 2 + Σ_{l>k} c_kl S_l: one product for each
+        term in which F is nonlinear.
+        """
         n = self.basis[0].shape[-1]
         total = self.basis[0].new_zeros((*self.basis[0].shape[:2], n, n))
         with torch.enable_grad():
@@ -143,13 +152,13 @@ class RowBlock:
                     if slope is None or not slope.requires_grad:
                         continue
                     second = _gradients(slope.sum(), terms, retain=True)
-                    for j in range(k, len(terms)):
-                        mixed = second[j]
-                        if mixed is None:
-                            continue
-                        block = weighted_gram(self.basis[k], factor * mixed, self.basis[j])
-                        total = total + (block if j == k else block + block.mT)
-        return total.detach()
+                    halved = [
+                        None if g is None else factor * g * (0.5 if j == k else 1.0) for j, g in enumerate(second)
+                    ]
+                    mixed = _combined(self.basis[k:], halved[k:])
+                    if mixed is not None:
+                        total = total + self.basis[k].mT @ mixed
+        return (total + total.mT).detach()
 
     def pullback(self, w: Tensor, direction: Tensor) -> list[Tensor]:
         """∂/∂tensors of Σ_rows r · (∂r/∂w · direction), in the order of ``tensors()``.
@@ -175,12 +184,9 @@ class RowBlock:
         return [*basis, *du, *di]
 
     def _jacobian(self, slopes: Sequence[Tensor | None]) -> Tensor:
-        total: Tensor | None = None
-        for s, slope in zip(self.basis, slopes, strict=True):
-            if slope is not None:
-                factor = (slope.detach() * self.weight).unsqueeze(-1)
-                total = s * factor if total is None else torch.addcmul(total, s, factor)
-        return total if total is not None else torch.zeros_like(self.basis[0])
+        weighted = [None if s is None else s.detach() * self.weight for s in slopes]
+        jacobian = _combined(self.basis, weighted)
+        return torch.zeros_like(self.basis[0]) if jacobian is None else jacobian
 
     def _stack(self, equations: Sequence[Tensor]) -> Tensor:
         shape = self.offset[0].shape

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 
+import torch
 from torch import Tensor
 
 from pdesolve.pde.abstract import AbstractPDE, Fields, Values, check_positive
@@ -65,4 +66,4 @@ class DiffusionSorption(AbstractPDE):
         p = parameters
         factor = (1.0 - p.porosity) / p.porosity * p.bulk_density * p.k * p.n_f
         magnitude = u * u + p.regularisation**2
-        return 1.0 + factor * magnitude ** (0.5 * (p.n_f - 1.0))
+        return 1.0 + factor * torch.exp(0.5 * (p.n_f - 1.0) * torch.log(magnitude))
