@@ -27,6 +27,7 @@ from pdesolve.nonlinear.minimise import Minimum, stationarity
 from pdesolve.nonlinear.rows import times
 from pdesolve.status import SolveStatus
 
+_SETTLED = 1e-7
 _log = logging.getLogger(__name__)
 
 Solve = Callable[[LeastSquares], Minimum]
@@ -117,7 +118,7 @@ class _Implicit(torch.autograd.Function):
 def _polished(minimum: Minimum, tolerance: float) -> tuple[Minimum, BlockCholesky | None]:
     """A Newton step with the full Hessian where it is needed and helps, and the factor of that Hessian.
 
-    The factor serves the backward pass too: the step is so short that H changes by its own relative length only.
+    The factor serves the backward pass too where the step is so short that H cannot have changed.
     """
     normal, problem, transform = minimum.normal, minimum.problem, minimum.transform
     before = stationarity(normal)
@@ -131,7 +132,8 @@ def _polished(minimum: Minimum, tolerance: float) -> tuple[Minimum, BlockCholesk
     better = (stationarity(after) <= before) & torch.isfinite(after.cost)
     c = torch.where(better.unsqueeze(-1), minimum.c + h, minimum.c)
     w = c if transform is None else times(transform, c)
-    return replace(minimum, w=w, c=c, normal=select(better, after, normal)), factor
+    settled = bool((before <= _SETTLED).all())
+    return replace(minimum, w=w, c=c, normal=select(better, after, normal)), factor if settled else None
 
 
 def _factor(minimum: Minimum) -> BlockCholesky:
