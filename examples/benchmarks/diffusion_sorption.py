@@ -168,7 +168,7 @@ class Plan:
 
 
 FULL = Plan(steps=1200, seeds=(0, 1, 2), cases=100, x_stride=1)
-QUICK = Plan(steps=300, seeds=(0,), cases=20, x_stride=8)
+QUICK = Plan(steps=300, seeds=(0,), cases=12, x_stride=8)
 
 
 def _domain():  # type: ignore[no-untyped-def]
