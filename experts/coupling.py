@@ -19,6 +19,9 @@ from pdesolve.problem import Problem
 class AbstractCoupling(abc.ABC):
     """Adds rows between neighbouring patches."""
 
+    ties_patches: bool = True
+    """Whether rows may reach over two patches; if not, every patch is solved by itself."""
+
     @abc.abstractmethod
     def interfaces(
         self,
@@ -50,6 +53,8 @@ class Independent(AbstractCoupling):
 
     Source: Chalapathi, Du & Krishnapriyan, ICLR 2024.
     """
+
+    ties_patches = False
 
     def interfaces(
         self,

@@ -163,12 +163,12 @@ class Uniform:
 
     def sample(self, n: int, generator: torch.Generator) -> Tensor:
         """n values, shape (n,), float64."""
-        unit = torch.rand(n, generator=generator, dtype=torch.float64)
+        unit = torch.rand(n, generator=generator, dtype=torch.float64, device=generator.device)
         return self.lower + (self.upper - self.lower) * unit
 
-    @property
-    def bounds(self) -> tuple[float, float]:
-        return self.lower, self.upper
+    def scaled(self, value: Tensor) -> Tensor:
+        """The value mapped from the range to [-1, 1]: a network's feature."""
+        return (value - (self.lower + self.upper) / 2) * (2.0 / (self.upper - self.lower))
 
 
 @dataclass(frozen=True)
@@ -184,12 +184,13 @@ class LogUniform:
 
     def sample(self, n: int, generator: torch.Generator) -> Tensor:
         """n values, shape (n,), float64."""
-        unit = torch.rand(n, generator=generator, dtype=torch.float64)
+        unit = torch.rand(n, generator=generator, dtype=torch.float64, device=generator.device)
         return self.lower * (self.upper / self.lower) ** unit
 
-    @property
-    def bounds(self) -> tuple[float, float]:
-        return self.lower, self.upper
+    def scaled(self, value: Tensor) -> Tensor:
+        """The value's logarithm mapped from that of the range to [-1, 1]: a network's feature."""
+        low, high = math.log(self.lower), math.log(self.upper)
+        return (torch.log(value) - (low + high) / 2) * (2.0 / (high - low))
 
 
 @dataclass(frozen=True)

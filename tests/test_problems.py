@@ -360,7 +360,7 @@ def test_family_samples_are_reproducible_and_in_range(distribution):
     first, second = (family.sample(500, seeded(7))["kappa"] for _ in range(2))
     assert torch.equal(first, second)
     assert not torch.equal(first, family.sample(500, seeded(8))["kappa"])
-    low, high = distribution.bounds
+    low, high = (distribution.lower, distribution.upper)
     assert first.shape == (500,)
     assert first.dtype == torch.float64
     assert low <= float(first.min()) < float(first.max()) < high

@@ -20,8 +20,7 @@ from pdesolve.experts.coupling import AbstractCoupling, Independent, InterfaceRo
 from pdesolve.experts.hard_constraint_expert import HardConstraintExpert
 from pdesolve.experts.mixture import MixtureOfExperts
 from pdesolve.experts.parametric import parametric_expert, soft_expert
-from pdesolve.experts.row_weight import AbstractRowWeight, TimePower, Unweighted
-from pdesolve.frames.abstract import FunctionCoordinates, FunctionLifting
+from pdesolve.frames.abstract import FunctionCoordinates
 from pdesolve.frames.generic import Frame, generic_frame
 from pdesolve.frames.similarity import SimilarityLifting
 from pdesolve.nonlinear.levenberg_marquardt import LevenbergMarquardt
@@ -68,7 +67,6 @@ class ProblemChoice:
         varied: parameter -> range of the family where [family] gives none.
         logarithmic: parameters whose logarithm is uniform.
         frame: coordinates and lifting of its experts.
-        row_weight: which times count more.
     """
 
     make: Callable[[Mapping[str, float]], Problem]
@@ -76,7 +74,6 @@ class ProblemChoice:
     varied: Mapping[str, Range]
     logarithmic: frozenset[str]
     frame: Callable[[ProblemFamily], Frame]
-    row_weight: AbstractRowWeight
 
 
 def heat(parameters: Mapping[str, float]) -> Problem:
@@ -103,33 +100,16 @@ def diffusion_sorption_frame(family: ProblemFamily) -> Frame:
     return Frame(generic_frame(family).coordinates, SimilarityLifting(family.problem, "x", interior=0.0))
 
 
-def heat_frame(family: ProblemFamily) -> Frame:
-    """Features t, x, log κ; g = u(x, 0), m = t x (1 - x): initial and boundary values agree."""
-    scaled = _logarithm(family, "kappa")
-    coordinates = FunctionCoordinates(lambda t: 2.0 * t - 1.0, lambda x: 2.0 * x - 1.0, lambda kappa: scaled(kappa))
-    return Frame(
-        coordinates,
-        FunctionLifting(
-            lambda x: torch.sin(math.pi * x), lambda t, x: 4.0 * t * (x * (1.0 - x)), ("initial", "left", "right")
-        ),
-    )
-
-
 def burgers_frame(family: ProblemFamily) -> Frame:
-    """Features t, x, log ν and one that is steep in the front; g = u(x, 0), m = t (1 - x²)."""
-    scaled = _logarithm(family, "nu")
+    """The generic lifting; features t, x, log ν and one that is steep in the front."""
+    scaled = family.distributions["nu"].scaled
     coordinates = FunctionCoordinates(
         lambda t: 2.0 * t - 1.0,
         lambda x: x,
         lambda nu: scaled(nu),
         lambda x, nu: x / torch.sqrt(x * x + 16.0 * nu * nu),  # the front at x = 0 has the width O(ν)
     )
-    return Frame(
-        coordinates,
-        FunctionLifting(
-            lambda x: -torch.sin(math.pi * x), lambda t, x: t * (1.0 - x * x), ("initial", "left", "right")
-        ),
-    )
+    return Frame(coordinates, generic_frame(family).lifting)
 
 
 PROBLEMS: Mapping[str, ProblemChoice] = {
@@ -147,14 +127,9 @@ PROBLEMS: Mapping[str, ProblemChoice] = {
         {"u0": (0.0, 0.2)},
         frozenset({"D"}),
         diffusion_sorption_frame,
-        TimePower(),
     ),
-    "burgers": ProblemChoice(
-        burgers, {"nu": POSITIVE}, {"nu": (0.02, 0.2)}, frozenset({"nu"}), burgers_frame, Unweighted()
-    ),
-    "heat": ProblemChoice(
-        heat, {"kappa": POSITIVE}, {"kappa": (0.01, 0.1)}, frozenset({"kappa"}), heat_frame, Unweighted()
-    ),
+    "burgers": ProblemChoice(burgers, {"nu": POSITIVE}, {"nu": (0.02, 0.2)}, frozenset({"nu"}), burgers_frame),
+    "heat": ProblemChoice(heat, {"kappa": POSITIVE}, {"kappa": (0.01, 0.1)}, frozenset({"kappa"}), generic_frame),
 }
 
 COUPLINGS: Mapping[str, Callable[[], AbstractCoupling]] = {
@@ -257,7 +232,6 @@ def _single(method: MethodSection, family: ProblemFamily, choice: ProblemChoice)
         frame=choice.frame(family),
         widths=method.widths,
         seed=method.seed,
-        row_weight=choice.row_weight,
     )
     if method.max_steps is not None:
         expert.layer.solver = replace(LevenbergMarquardt(), max_steps=method.max_steps)
@@ -273,9 +247,7 @@ def _mixture(method: MethodSection, family: ProblemFamily, choice: ProblemChoice
 
 
 def _soft(method: MethodSection, family: ProblemFamily, choice: ProblemChoice) -> AbstractExpert:
-    return soft_expert(
-        family, frame=choice.frame(family), widths=method.widths, seed=method.seed, row_weight=choice.row_weight
-    )
+    return soft_expert(family, frame=choice.frame(family), widths=method.widths, seed=method.seed)
 
 
 Make = Callable[[MethodSection, ProblemFamily, ProblemChoice], AbstractExpert]
@@ -290,9 +262,3 @@ METHODS: Mapping[str, tuple[Make, frozenset[str]]] = {
 def _chosen(entries: Mapping[str, Entry], name: str, where: str, what: str) -> Entry:
     check_names([name], entries, where, what)
     return entries[name]
-
-
-def _logarithm(family: ProblemFamily, name: str) -> Callable[[Any], Any]:
-    """log of a parameter, its range mapped to [-1, 1]."""
-    low, high = (math.log(end) for end in family.distributions[name].bounds)
-    return lambda value: (torch.log(value) - (low + high) / 2) * (2.0 / (high - low))

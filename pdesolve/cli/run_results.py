@@ -72,7 +72,7 @@ class Evaluated:
 
 def outside(cases: Mapping[str, Tensor], family: ProblemFamily) -> list[str]:
     """Names of the parameters that leave the family's range."""
-    ends = {name: distribution.bounds for name, distribution in family.distributions.items()}
+    ends = {name: (distribution.lower, distribution.upper) for name, distribution in family.distributions.items()}
     return [name for name, (low, high) in ends.items() if bool(((cases[name] < low) | (cases[name] > high)).any())]
 
 

@@ -32,7 +32,7 @@ def generic_frame(problem: Problem | ProblemFamily) -> Frame:
         problem: a problem, or a family, whose varying parameters become features.
     """
     base = problem.problem if isinstance(problem, ProblemFamily) else problem
-    varied = {n: d.bounds for n, d in problem.distributions.items()} if isinstance(problem, ProblemFamily) else {}
+    varied = problem.distributions if isinstance(problem, ProblemFamily) else {}
     if not conditions_disagree(base):
         return Frame(ScaledCoordinates(base, varied), AdditiveLifting(base))
     one_field = len(base.field_names) == 1

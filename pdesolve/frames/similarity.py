@@ -11,6 +11,7 @@ condition α u + β ∂u/∂n = 0, with h = α/β and η = h L / 2,
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, final
 
@@ -20,7 +21,7 @@ from torch import Tensor
 from pdesolve.condition import FaceCondition, value_at
 from pdesolve.frames.abstract import AbstractCoordinateMap, AbstractLifting, Points, full_like
 from pdesolve.frames.diffusivity import is_parabolic, largest_diffusivity
-from pdesolve.problem import Problem
+from pdesolve.problem import LogUniform, Problem, Uniform
 
 _START = 1e-12
 
@@ -72,14 +73,14 @@ class SimilarityCoordinates(AbstractCoordinateMap):
     Arguments:
         problem: parabolic along ``axis``.
         axis: the space axis (default "x").
-        parameters: names of varying parameters to append, with their ranges mapped to [-1, 1].
+        varied: parameters to append, by name, with the distribution whose range is mapped to [-1, 1].
     """
 
     def __init__(
-        self, problem: Problem, axis: str = "x", parameters: dict[str, tuple[float, float]] | None = None
+        self, problem: Problem, axis: str = "x", varied: Mapping[str, Uniform | LogUniform] | None = None
     ) -> None:
         self.scale = SimilarityScale(problem, axis)
-        self.varied = dict(parameters or {})
+        self.varied = dict(varied or {})
 
     @property
     def n_features(self) -> int:
@@ -94,12 +95,7 @@ class SimilarityCoordinates(AbstractCoordinateMap):
             distance = self.scale.distance(at, side)
             features.append(distance / (distance + length) * 2.0 - 1.0)
         features += [(x - middle) * (1.0 / half), torch.sqrt(self.scale.elapsed(at)) * 2.0 - 1.0]
-        return features + varied_features(self.varied, at)
-
-
-def varied_features(varied: dict[str, tuple[float, float]], at: Points) -> list[Any]:
-    """Parameters mapped from their ranges to [-1, 1]."""
-    return [(at[name] - (a + b) / 2) * (2.0 / (b - a)) for name, (a, b) in varied.items()]
+        return features + [distribution.scaled(at[name]) for name, distribution in self.varied.items()]
 
 
 @dataclass(frozen=True)

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any, final
 
 from pdesolve.condition import FaceCondition, value_at
 from pdesolve.frames.abstract import AbstractCoordinateMap, AbstractLifting, Points, full_like
-from pdesolve.frames.similarity import varied_features
-from pdesolve.problem import Problem
+from pdesolve.problem import LogUniform, Problem, Uniform
 
 _CORNER = 1e-12
 """Added to distances in the weights: where all of them vanish, in a corner, the conditions' mean is taken, not 0/0."""
@@ -19,11 +19,11 @@ class ScaledCoordinates(AbstractCoordinateMap):
 
     Arguments:
         problem: gives the domain.
-        parameters: names of varying parameters to append, with their ranges mapped to [-1, 1].
+        varied: parameters to append, by name, with the distribution whose range is mapped to [-1, 1].
     """
 
-    def __init__(self, problem: Problem, parameters: dict[str, tuple[float, float]] | None = None) -> None:
-        self.domain, self.varied = problem.domain, dict(parameters or {})
+    def __init__(self, problem: Problem, varied: Mapping[str, Uniform | LogUniform] | None = None) -> None:
+        self.domain, self.varied = problem.domain, dict(varied or {})
 
     @property
     def n_features(self) -> int:
@@ -34,7 +34,7 @@ class ScaledCoordinates(AbstractCoordinateMap):
         for axis in self.domain.axes:
             lower, upper = self.domain.bounds(axis)
             features.append((at[axis] - (lower + upper) / 2) * (2.0 / (upper - lower)))
-        return features + varied_features(self.varied, at)
+        return features + [distribution.scaled(at[name]) for name, distribution in self.varied.items()]
 
 
 @final
