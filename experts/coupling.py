@@ -8,12 +8,10 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from pdesolve.discretization.abstract import AbstractDiscretization, Expansion, Points
-from pdesolve.domains.decomposition import Decomposition, Interface
+from pdesolve.discretization.abstract import Points
 from pdesolve.domains.geometry import BOUNDARIES
-from pdesolve.experts.rows import Expand
+from pdesolve.experts.patch_context import PatchContext
 from pdesolve.nonlinear.rows import InterfaceBlock
-from pdesolve.problem import Problem
 
 
 class AbstractCoupling(abc.ABC):
@@ -23,23 +21,12 @@ class AbstractCoupling(abc.ABC):
     """Whether rows may reach over two patches; if not, every patch is solved by itself."""
 
     @abc.abstractmethod
-    def interfaces(
-        self,
-        problem: Problem,
-        discretization: AbstractDiscretization,
-        decomposition: Decomposition,
-        expand: Expand,
-        count: int,
-        generator: torch.Generator,
-    ) -> tuple[InterfaceBlock, ...]:
+    def interfaces(self, context: PatchContext, count: int) -> list[InterfaceBlock]:
         """Blocks between patches; none leaves the patches independent.
 
         Arguments:
-            problem: gives the order of the equation across each interface.
-            discretization, decomposition: where the points are.
-            expand: the basis at points, one piece for each interface.
+            context: problem, patches and basis.
             count: points on each interface.
-            generator: chooses them.
         """
 
 
@@ -56,16 +43,8 @@ class Independent(AbstractCoupling):
 
     ties_patches = False
 
-    def interfaces(
-        self,
-        problem: Problem,
-        discretization: AbstractDiscretization,
-        decomposition: Decomposition,
-        expand: Expand,
-        count: int,
-        generator: torch.Generator,
-    ) -> tuple[InterfaceBlock, ...]:
-        return ()
+    def interfaces(self, context: PatchContext, count: int) -> list[InterfaceBlock]:
+        return []
 
 
 @dataclass(frozen=True)
@@ -78,6 +57,9 @@ class InterfaceRows(AbstractCoupling):
 
     Arguments:
         weight: factor beside the rows of the equation (default 3).
+
+    Raises:
+        ValueError: a weight that is not positive and finite.
     """
 
     weight: float = 3.0
@@ -86,64 +68,28 @@ class InterfaceRows(AbstractCoupling):
         if not 0 < self.weight < float("inf"):
             raise ValueError(f"weight must be finite and > 0, got {self.weight}")
 
-    def interfaces(
-        self,
-        problem: Problem,
-        discretization: AbstractDiscretization,
-        decomposition: Decomposition,
-        expand: Expand,
-        count: int,
-        generator: torch.Generator,
-    ) -> tuple[InterfaceBlock, ...]:
-        blocks = []
-        for axis in problem.domain.axes:
-            faces = [i for i in decomposition.interfaces if i.axis == axis]
-            if faces:
-                points = interface_points(discretization, decomposition, faces, axis, count, generator)
-                orders = normal_derivatives(problem, axis)
-                expansion = expand(points, tuple({o for _, o in orders})).double()
-                blocks.append(self._block(problem, decomposition, faces, axis, expansion, points))
-        return tuple(blocks)
+    def interfaces(self, context: PatchContext, count: int) -> list[InterfaceBlock]:
+        axes = [axis for axis in context.problem.domain.axes if context.interfaces(axis)]
+        return [self._block(context, axis, count) for axis in axes]
 
-    def _block(
-        self,
-        problem: Problem,
-        decomposition: Decomposition,
-        faces: list[Interface],
-        axis: str,
-        expansion: Expansion,
-        points: Points,
-    ) -> InterfaceBlock:
-        widths = [decomposition.patches[f.patches[0]].box.extent(axis) for f in faces]
+    def _block(self, context: PatchContext, axis: str, count: int) -> InterfaceBlock:
+        faces, shared = context.interfaces(axis), context.normal_derivatives(axis)
+        expansion = context.expand(interface_points(context, axis, count), tuple({o for _, o in shared}))
+        widths = [context.decomposition.patches[f.patches[0]].box.extent(axis) for f in faces]
         sides, weights = [], []
-        for field, order in normal_derivatives(problem, axis):
-            side = expansion.basis[order][..., problem.field_names.index(field), :]  # (batch, edge, point, unknown)
+        for field, order in shared:
+            side = expansion.basis[order][..., context.problem.field_names.index(field), :]  # (batch, edge, point, n)
             scale = self.weight * torch.tensor(widths, dtype=side.dtype, device=side.device) ** len(order)
             sides.append(side)
-            weights.append((scale / points.shape[1] ** 0.5).unsqueeze(-1).expand(-1, side.shape[2]))
+            weights.append((scale / count**0.5).unsqueeze(-1).expand(-1, count))
         rows = torch.cat(sides, dim=2)
-        offset = torch.zeros_like(rows[..., 0])
         edges = tuple((min(f.patches), max(f.patches)) for f in faces)  # both sides are the same fields here
-        return InterfaceBlock(edges, rows, rows, offset, torch.cat(weights, dim=1).unsqueeze(0))
+        return InterfaceBlock(edges, rows, rows, torch.zeros_like(rows[..., 0]), torch.cat(weights, dim=1).unsqueeze(0))
 
 
-def normal_derivatives(problem: Problem, axis: str) -> tuple[tuple[str, str], ...]:
-    """(field, derivative) of what neighbours share across an axis: as many as the equation's order in each field."""
-    return tuple(
-        (field, axis * j) for field in problem.field_names for j in range(max(1, problem.trace.order(axis, field)))
-    )
-
-
-def interface_points(
-    discretization: AbstractDiscretization,
-    decomposition: Decomposition,
-    faces: list[Interface],
-    axis: str,
-    count: int,
-    generator: torch.Generator,
-) -> Points:
-    """Points on interfaces of one axis: on the upper face of each lower patch."""
-    return discretization.face(decomposition, [f.patches[0] for f in faces], BOUNDARIES[axis][1], count, generator)
+def interface_points(context: PatchContext, axis: str, count: int) -> Points:
+    """Points on the interfaces of one axis: on the upper face of each lower patch."""
+    return context.face(BOUNDARIES[axis][1], count, [f.patches[0] for f in context.interfaces(axis)])
 
 
 @dataclass(frozen=True, eq=False)
@@ -159,28 +105,21 @@ class Jump:
     size: Tensor
 
 
-def interface_jumps(
-    problem: Problem,
-    discretization: AbstractDiscretization,
-    decomposition: Decomposition,
-    expand: Expand,
-    w: Tensor,
-    count: int,
-    generator: torch.Generator,
-) -> dict[str, Jump]:
+def interface_jumps(context: PatchContext, w: Tensor, count: int) -> dict[str, Jump]:
     """Disagreement of neighbours at their interfaces, by derivative name ("" is the value).
 
     Arguments:
-        w: weights, (batch, patch, n_basis). The rest as ``AbstractCoupling.interfaces``.
+        context: problem, patches and basis.
+        w: weights, (batch, patch, n_basis).
+        count: points on each interface.
     """
     found: dict[str, Jump] = {}
-    for axis in problem.domain.axes:
-        faces = [i for i in decomposition.interfaces if i.axis == axis]
+    for axis in context.problem.domain.axes:
+        faces = context.interfaces(axis)
         if not faces:
             continue
-        points = interface_points(discretization, decomposition, faces, axis, count, generator)
-        orders = tuple(dict.fromkeys(order for _, order in normal_derivatives(problem, axis)))
-        expansion = expand(points, orders).double()
+        orders = tuple(dict.fromkeys(order for _, order in context.normal_derivatives(axis)))
+        expansion = context.expand(interface_points(context, axis, count), orders)
         ends = [torch.tensor(e, device=w.device) for e in zip(*(f.patches for f in faces), strict=True)]
         for order in orders:
             basis, offset = expansion.basis[order], expansion.offset[order]

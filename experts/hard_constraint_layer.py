@@ -9,15 +9,16 @@ from typing import Any, final
 import torch
 from torch import Tensor, nn
 
-from pdesolve.discretization.abstract import AbstractDiscretization, Expansion, Points
+from pdesolve.discretization.abstract import AbstractDiscretization
 from pdesolve.discretization.ansatz import Ansatz
 from pdesolve.discretization.grid_basis import GridBasis
 from pdesolve.domains.decomposition import Decomposition, cartesian_decomposition
 from pdesolve.experts.coupling import AbstractCoupling, Independent
 from pdesolve.experts.evaluation import device_of
+from pdesolve.experts.patch_context import PatchContext
 from pdesolve.experts.periodic import periodic_rows
 from pdesolve.experts.row_weight import AbstractRowWeight, default_row_weight
-from pdesolve.experts.rows import RowCounts, condition_rows, interior_rows
+from pdesolve.experts.rows import InitialData, RowCounts, condition_rows, interior_rows
 from pdesolve.frames.abstract import AbstractLifting, NoLifting
 from pdesolve.implicit import AbstractAdjoint, ImplicitAdjoint
 from pdesolve.nonlinear.least_squares import LeastSquares
@@ -177,7 +178,7 @@ class HardConstraintLayer(nn.Module):
         coupling: AbstractCoupling | None = None,
         adjoint: AbstractAdjoint | None = None,
         solver: AbstractNonlinearSolver | None = None,
-        initial: Any = None,
+        initial: InitialData | None = None,
         throw: bool | None = None,
         start: Tensor | None = None,
     ) -> PatchSolve:
@@ -209,36 +210,15 @@ class HardConstraintLayer(nn.Module):
         generator: torch.Generator,
         decomposition: Decomposition | None = None,
         coupling: AbstractCoupling | None = None,
-        initial: Any = None,
+        initial: InitialData | None = None,
     ) -> LeastSquares:
         """The least-squares problem, before it is solved; arguments as ``solve``."""
-        decomposition, coupling = decomposition or self.decomposition, coupling or self.coupling
-        problem, discretization = self.problem, self.discretization
-
-        def expand(points: Points, derivatives: tuple[str, ...]) -> Expansion:
-            return discretization.expand(source, points, parameters, derivatives)
-
-        points = discretization.interior(decomposition, self.rows.interior, generator)
-        expansion = expand(points, problem.trace.derivatives()).double()
-        blocks = [interior_rows(problem, expansion, points, parameters, self.row_weight)]
-        blocks += condition_rows(
-            problem, source.lifting.imposes, discretization, decomposition, expand,
-            parameters, self.rows.boundary, generator, self.condition_weight, initial,
-        )  # fmt: skip
-        interfaces = list(
-            coupling.interfaces(problem, discretization, decomposition, expand, self.rows.interface, generator)
-        )
-        coupled = not isinstance(coupling, Independent)
-        ends = periodic_rows(
-            problem,
-            discretization,
-            decomposition,
-            expand,
-            self.rows.boundary,
-            generator,
-            self.condition_weight,
-            coupled,
-        )
+        coupling, counts = coupling or self.coupling, self.rows
+        context = self.context(source, parameters, generator, decomposition)
+        blocks = [interior_rows(context, counts.interior, self.row_weight)]
+        blocks += condition_rows(context, counts.boundary, self.condition_weight, initial)
+        interfaces = coupling.interfaces(context, counts.interface)
+        ends = periodic_rows(context, counts.boundary, self.condition_weight, coupling.ties_patches)
         blocks, interfaces = blocks + ends[0], interfaces + ends[1]
         batch = max([b.batch for b in blocks] + [i.batch for i in interfaces])
         found = LeastSquares(tuple(b.batched(batch) for b in blocks), tuple(i.batched(batch) for i in interfaces))
@@ -249,3 +229,14 @@ class HardConstraintLayer(nn.Module):
                 f"RowCounts, use a finer grid or fewer patches, or use at most {fewest} basis fields"
             )
         return found
+
+    def context(
+        self,
+        source: Ansatz | GridBasis,
+        parameters: Mapping[str, Tensor],
+        generator: torch.Generator,
+        decomposition: Decomposition | None = None,
+    ) -> PatchContext:
+        """What the rows of one call are made from."""
+        patches = decomposition or self.decomposition
+        return PatchContext(self.problem, self.discretization, patches, source, parameters, generator)

@@ -85,8 +85,4 @@ class MixtureOfExperts(AbstractExpert):
                 throw=False,
             )  # fmt: skip
             fresh = torch.Generator(device_of(self)).manual_seed(layer.seed + 1)
-            return interface_jumps(
-                self.problem, layer.discretization, self.decomposition,
-                lambda points, derivatives: layer.discretization.expand(backbone, points, values, derivatives),
-                found.weights, count, fresh,
-            )  # fmt: skip
+            return interface_jumps(layer.context(backbone, values, fresh, self.decomposition), found.weights, count)

@@ -7,86 +7,100 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-from pdesolve.discretization.abstract import AbstractDiscretization, Expansion, Points
-from pdesolve.domains.decomposition import Decomposition
+from pdesolve.discretization.abstract import Expansion, Points
 from pdesolve.domains.geometry import BOUNDARIES
-from pdesolve.experts.rows import Expand
+from pdesolve.experts.patch_context import PatchContext
 from pdesolve.nonlinear.rows import InterfaceBlock, RowBlock
-from pdesolve.problem import Problem
 
 
 def periodic_rows(
-    problem: Problem,
-    discretization: AbstractDiscretization,
-    decomposition: Decomposition,
-    expand: Expand,
-    count: int,
-    generator: torch.Generator,
-    weight: float,
-    coupled: bool,
+    context: PatchContext, count: int, weight: float, ties_patches: bool
 ) -> tuple[list[RowBlock], list[InterfaceBlock]]:
-    """[∂_n^j u] = 0 between both ends of every periodic axis, j below the equation's order along it.
+    """[∂_n^j u] = 0 between both ends of every periodic axis, j below the equation's order in the field.
 
     Row j is weight * extent^j * jump / sqrt(count). With one patch along the axis these are rows of that patch, with
     several they tie the first patch to the last.
 
     Arguments:
+        context: problem, patches and basis.
+        count: points on each end.
         weight: factor beside the rows of the equation.
-        coupled: whether patches may be tied together at all.
+        ties_patches: whether rows may reach over two patches.
 
     Raises:
         ValueError: several patches along a periodic axis, but independent experts.
     """
     rows: list[RowBlock] = []
     interfaces: list[InterfaceBlock] = []
-    for field, axes in problem.resolved.periodic.items():
+    for field, axes in context.problem.resolved.periodic.items():
         for axis in axes:
-            lower, upper = (_touching(decomposition, name) for name in BOUNDARIES[axis])
-            first = discretization.face(decomposition, lower, BOUNDARIES[axis][0], count, generator)
-            last = _moved(first, discretization, problem, axis)
-            orders = tuple(axis * j for j in range(max(1, problem.trace.order(axis))))
-            component = problem.field_names.index(field)
-            near, far = (_stacked(expand(points, orders).double(), orders, component) for points in (first, last))
-            scale = [weight * problem.domain.extent(axis) ** j / count**0.5 for j in range(len(orders))]
-            omega = torch.tensor(scale, dtype=torch.float64, device=near[0].device).repeat_interleave(count)
-            if lower == upper:
-                rows.append(_block(near[0] - far[0], near[1] - far[1], omega))
-                continue
-            if not coupled:
+            lower, upper = (_touching(context, name) for name in BOUNDARIES[axis])
+            if lower != upper and not ties_patches:
                 raise ValueError(
-                    f"{len(decomposition.patches)} independent patches cannot be periodic along {axis!r}: use "
+                    f"{len(context.decomposition.patches)} independent patches cannot be periodic along {axis!r}: use "
                     "InterfaceRows(), or one patch along that axis"
                 )
-            edges = tuple(zip(lower, upper, strict=True))
-            interfaces.append(InterfaceBlock(edges, near[0], far[0], near[1] - far[1], omega.expand(1, 1, -1)))
+            near, far, omega = _ends(context, field, axis, lower, count, weight)
+            if lower == upper:
+                rows.append(RowBlock(_jump, (near[0] - far[0],), (near[1] - far[1],), (), omega))
+            else:
+                interfaces.append(_tied(lower, upper, near, far, omega))
     return rows, interfaces
 
 
-def _touching(decomposition: Decomposition, boundary: str) -> list[int]:
+Side = tuple[Tensor, Tensor]
+"""Basis (batch, piece, row, unknown) and offset (batch, piece, row) on one end."""
+
+
+def _ends(
+    context: PatchContext, field: str, axis: str, lower: Sequence[int], count: int, weight: float
+) -> tuple[Side, Side, Tensor]:
+    """Both ends at the same points, and the weights of their rows."""
+    orders = [order for name, order in context.normal_derivatives(axis) if name == field]
+    component, extent = context.problem.field_names.index(field), context.problem.domain.extent(axis)
+    first = context.face(BOUNDARIES[axis][0], count, lower)
+    sides = [
+        _stacked(context.expand(points, orders), orders, component) for points in (first, _moved(context, first, axis))
+    ]
+    scale = [weight * extent ** len(order) / count**0.5 for order in orders]
+    omega = torch.tensor(scale, dtype=torch.float64, device=sides[0][0].device).repeat_interleave(count)
+    return sides[0], sides[1], omega.expand(1, 1, -1)
+
+
+def _tied(lower: Sequence[int], upper: Sequence[int], near: Side, far: Side, omega: Tensor) -> InterfaceBlock:
+    """Rows between the first and the last patches, whichever has the smaller index on the left."""
+    swap = torch.tensor([a > b for a, b in zip(lower, upper, strict=True)], device=omega.device)[:, None, None]
+    edges = tuple((min(pair), max(pair)) for pair in zip(lower, upper, strict=True))
+    offset = near[1] - far[1]
+    return InterfaceBlock(
+        edges,
+        torch.where(swap, far[0], near[0]),
+        torch.where(swap, near[0], far[0]),
+        torch.where(swap[..., 0], -offset, offset),
+        omega,
+    )
+
+
+def _touching(context: PatchContext, boundary: str) -> list[int]:
+    decomposition = context.decomposition
     return [p.index for p in decomposition.patches if boundary in decomposition.boundaries_of(p.index)]
 
 
-def _moved(points: Points, discretization: AbstractDiscretization, problem: Problem, axis: str) -> Points:
-    """The same points on the opposite end of the axis."""
-    coordinates = dict(points.coordinates)
-    coordinates[axis] = torch.full_like(coordinates[axis], problem.domain.bounds(axis)[1])
-    nodes = points.nodes
-    if nodes is not None and discretization.grid is not None:
+def _moved(context: PatchContext, points: Points, axis: str) -> Points:
+    """The same points on the upper end of the axis."""
+    coordinates, nodes, grid = dict(points.coordinates), points.nodes, context.discretization.grid
+    coordinates[axis] = torch.full_like(coordinates[axis], context.problem.domain.bounds(axis)[1])
+    if nodes is not None and grid is not None:
         nodes = nodes.clone()
-        nodes[..., discretization.grid.axes.index(axis)] = len(discretization.grid.axis_nodes(axis)) - 1
+        nodes[..., grid.axes.index(axis)] = len(grid.axis_nodes(axis)) - 1
     return Points(coordinates, nodes)
 
 
-def _stacked(expansion: Expansion, orders: Sequence[str], component: int) -> tuple[Tensor, Tensor]:
-    """Basis (batch, piece, order * point, unknown) and offset (batch, piece, order * point) of one component."""
+def _stacked(expansion: Expansion, orders: Sequence[str], component: int) -> Side:
     basis = torch.cat([expansion.basis[order][..., component, :] for order in orders], dim=2)
     offset = torch.cat([expansion.offset[order][..., component] for order in orders], dim=2)
     return basis, offset
 
 
-def _block(basis: Tensor, offset: Tensor, weight: Tensor) -> RowBlock:
-    return RowBlock(_first_term, (basis,), (offset,), (), weight.expand(1, 1, -1))
-
-
-def _first_term(terms: Sequence[Tensor], inputs: Sequence[Tensor]) -> tuple[Tensor, ...]:
+def _jump(terms: Sequence[Tensor], inputs: Sequence[Tensor]) -> tuple[Tensor, ...]:
     return (terms[0],)
