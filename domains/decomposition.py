@@ -103,6 +103,14 @@ class Decomposition:
         return tuple(interface.patches for interface in self.interfaces)
 
     @property
+    def interface_positions(self) -> dict[str, tuple[float, ...]]:
+        """Where interfaces cut each axis, by axis letter, each position once."""
+        found: dict[str, dict[float, None]] = {}
+        for interface in self.interfaces:
+            found.setdefault(interface.axis, {})[interface.position] = None
+        return {axis: tuple(positions) for axis, positions in found.items()}
+
+    @property
     def node_ranges(self) -> tuple[tuple[tuple[int, int], ...], ...]:
         """The node ranges of every patch, as ``sample_nodes`` takes them.
 

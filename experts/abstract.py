@@ -48,7 +48,8 @@ class AbstractExpert(nn.Module, abc.ABC):
         """Solve a batch of cases and evaluate them on a grid.
 
         Arguments:
-            parameters: name -> (batch,) or numbers; those left out take the problem's values.
+            parameters: name -> (batch,) or numbers; those left out take the problem's values. The field carries
+                gradients to those that require them, and only to them.
             grid: where the solution is wanted.
             generator: draws the points of the inner solve (default: a fixed seed, so that calls repeat).
             throw: raise ``SolveError`` if any case fails; otherwise read ``Solution.status``.

@@ -35,7 +35,8 @@ def evaluate(
         weights: (batch, n_patches, n_basis).
 
     Notes:
-        Works through the nodes in chunks of 32768 and the cases one by one, so memory does not grow with either.
+        Works through the nodes in chunks of 32768 and the cases one by one, so that memory beyond the field itself does
+        not grow with either (it does where gradients are recorded).
     """
     coordinates = {axis: value.flatten().to(weights) for axis, value in grid.coordinates().items()}
     owner = decomposition.owner(coordinates)

@@ -15,6 +15,7 @@ from pdesolve.experts.abstract import AbstractExpert
 from pdesolve.experts.coupling import AbstractCoupling
 from pdesolve.experts.evaluation import device_of, evaluate
 from pdesolve.experts.hard_constraint_layer import HardConstraintLayer
+from pdesolve.experts.provenance import provenance
 from pdesolve.problem import Problem
 from pdesolve.solution import Solution
 from pdesolve.status import SolveStatus, raise_unless_converged
@@ -100,7 +101,8 @@ class HardConstraintExpert(AbstractExpert):
     ) -> Solution:
         """``forward`` with weights of their own on every patch of a decomposition."""
         values = self.problem.batch_parameters(parameters, device=device_of(self))
-        with torch.no_grad():
+        follow = torch.is_grad_enabled() and any(value.requires_grad for value in values.values())
+        with torch.set_grad_enabled(follow):
             found = self.layer.solve(
                 self.backbone, values, generator=generator, decomposition=decomposition, coupling=coupling,
                 throw=throw,
@@ -110,8 +112,9 @@ class HardConstraintExpert(AbstractExpert):
         status = torch.where(finite, found.report.status, int(SolveStatus.NON_FINITE))
         if throw:
             raise_unless_converged(status)
-        interfaces: dict[str, tuple[float, ...]] = {}
-        for face in decomposition.interfaces:
-            known = interfaces.get(face.axis, ())
-            interfaces[face.axis] = known if face.position in known else (*known, face.position)
-        return Solution(field, status, found.report.stats, values, interfaces)
+        record = provenance(
+            self.problem, self, patches=len(decomposition.patches), n_basis=found.weights.shape[-1], coupling=coupling,
+            solver=self.layer.solver, rows=self.layer.rows, row_weight=self.layer.row_weight,
+            lifting=type(self.backbone.lifting).__name__, seed=self.layer.seed if generator is None else "a generator",
+        )  # fmt: skip
+        return Solution(field, status, found.report.stats, values, decomposition.interface_positions, record)

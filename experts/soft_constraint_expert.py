@@ -14,6 +14,7 @@ from pdesolve.domains.grid import StructuredGrid
 from pdesolve.experts.abstract import AbstractExpert
 from pdesolve.experts.evaluation import device_of, evaluate
 from pdesolve.experts.hard_constraint_layer import HardConstraintLayer
+from pdesolve.experts.provenance import provenance
 from pdesolve.problem import Problem
 from pdesolve.solution import Solution
 from pdesolve.status import SolveStatus
@@ -70,4 +71,5 @@ class SoftConstraintExpert(AbstractExpert):
             ones = torch.ones(batch, 1, 1, dtype=torch.float64, device=device_of(self))
             field = evaluate(self.backbone, values, grid, decomposition, ones)
         status = torch.full((batch, 1), int(SolveStatus.CONVERGED))
-        return Solution(field, status, {}, values)
+        record = provenance(self.problem, self, rows=self.layer.rows, lifting=type(self.backbone.lifting).__name__)
+        return Solution(field, status, {}, values, provenance=record)

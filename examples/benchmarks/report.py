@@ -74,13 +74,14 @@ class Report:
         return 1 if failed else 0
 
 
-def start(name: str, arguments: Sequence[str] | None = None) -> Report:
-    """Parse ``--quick --json FILE --device DEVICE`` and begin a report."""
+def start(name: str, arguments: Sequence[str] | None = None, *, cuda: bool = False) -> Report:
+    """Parse ``--quick --json FILE`` and, where the script runs on CUDA too, ``--device DEVICE``; begin a report."""
     parser = argparse.ArgumentParser(prog=name)
     parser.add_argument("--quick", action="store_true", help="smaller cases, under 3 minutes on 2 cores")
     parser.add_argument("--json", type=Path, default=None, metavar="FILE", help="write the rows here")
-    parser.add_argument("--device", type=torch.device, default=torch.device("cpu"))
-    options = parser.parse_args(arguments)
+    if cuda:
+        parser.add_argument("--device", type=torch.device, default=torch.device("cpu"))
+    options = parser.parse_args(arguments, argparse.Namespace(device=torch.device("cpu")))
     if options.device.type == "cuda" and not torch.cuda.is_available():
         parser.error("--device cuda: no CUDA device is available here; leave the option out to run on the CPU")
     print(f"{name}{' --quick' if options.quick else ''} on {hardware(options.device)}", flush=True)
