@@ -16,6 +16,7 @@ from pdesolve.experts.coupling import AbstractCoupling
 from pdesolve.experts.evaluation import device_of, evaluate
 from pdesolve.experts.hard_constraint_layer import HardConstraintLayer
 from pdesolve.experts.provenance import provenance
+from pdesolve.frames.check import check_imposed
 from pdesolve.problem import Problem
 from pdesolve.solution import Solution
 from pdesolve.status import SolveStatus, raise_unless_converged
@@ -101,6 +102,7 @@ class HardConstraintExpert(AbstractExpert):
     ) -> Solution:
         """``forward`` with weights of their own on every patch of a decomposition."""
         values = self.problem.batch_parameters(parameters, device=device_of(self))
+        check_imposed(self.problem, self.backbone.lifting, values)
         follow = torch.is_grad_enabled() and any(value.requires_grad for value in values.values())
         with torch.set_grad_enabled(follow):
             found = self.layer.solve(

@@ -20,6 +20,7 @@ from pdesolve.experts.periodic import periodic_rows
 from pdesolve.experts.row_weight import AbstractRowWeight, default_row_weight
 from pdesolve.experts.rows import InitialData, RowCounts, condition_rows, interior_rows
 from pdesolve.frames.abstract import AbstractLifting, NoLifting
+from pdesolve.frames.check import check_imposed
 from pdesolve.implicit import AbstractAdjoint, ImplicitAdjoint
 from pdesolve.nonlinear.least_squares import LeastSquares
 from pdesolve.nonlinear.levenberg_marquardt import LevenbergMarquardt
@@ -71,7 +72,7 @@ class HardConstraintLayer(nn.Module):
         decomposition: patches, each with weights of its own (default one patch).
         coupling: ``Independent()`` (default) or ``InterfaceRows()``.
         lifting: g and m for fields on a grid (default none: the conditions become rows); an ``Ansatz`` has its own.
-        row_weight: default ``default_row_weight(problem)``: ``TimePower(1)`` where initial and boundary values
+        row_weight: default ``default_row_weight(problem)``: ``TimePower()`` where initial and boundary values
             disagree, else ``Unweighted()``.
         condition_weight: factor of rows of conditions beside those of the equation (default 1; rows of both have
             the units of u).
@@ -133,6 +134,7 @@ class HardConstraintLayer(nn.Module):
         parameters: Mapping[str, Tensor | float] | None = None,
         *,
         generator: torch.Generator | None = None,
+        start: Tensor | None = None,
     ) -> tuple[Tensor, LayerReport]:
         """Solve for the weights and combine.
 
@@ -142,6 +144,7 @@ class HardConstraintLayer(nn.Module):
                 without a lifting.
             parameters: name -> number or (batch,).
             generator: draws the points; default the layer's seed.
+            start: weights to begin from, such as an earlier ``report.weights``: a warm start.
 
         Returns:
             u, (batch, component, *grid), and the report.
@@ -159,13 +162,14 @@ class HardConstraintLayer(nn.Module):
         if initial_condition is not None:
             if not self.problem.domain.has_time:
                 raise ValueError("initial_condition was given, but the problem has no time axis: leave it out")
-            if self.lifting.imposes(self.problem.field_names[0], "initial"):
+            if any(self.lifting.imposes(name, "initial") for name in self.problem.field_names):
                 raise ValueError(
                     "the lifting imposes the problem's own initial condition: pass no initial_condition, "
                     "or use a layer without lifting"
                 )
             initial = source.initial_data(grid, initial_condition)
-        found = self.solve(source, values, generator=generator, initial=initial)
+        check_imposed(self.problem, self.lifting, values)
+        found = self.solve(source, values, generator=generator, initial=initial, start=start)
         return source.combine(self.decomposition, found.weights), found.report
 
     def solve(
@@ -193,6 +197,10 @@ class HardConstraintLayer(nn.Module):
         generator = generator or torch.Generator(device).manual_seed(self.seed)
         problem = self.assemble(source, parameters, generator, decomposition, coupling, initial)
         method = solver or self.solver
+        if start is not None and tuple(start.shape) != problem.shape:
+            raise ValueError(
+                f"start has shape {tuple(start.shape)}: (batch, n_patches, n_basis) = {problem.shape} is needed"
+            )
 
         def run(least_squares: LeastSquares) -> Minimum:
             return minimise(least_squares, method, start)

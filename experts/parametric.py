@@ -12,12 +12,13 @@ from pdesolve.domains.sampling import AbstractSampler, GradedSampler, SobolSampl
 from pdesolve.experts.coordinate_network import CoordinateNetwork
 from pdesolve.experts.hard_constraint_expert import HardConstraintExpert
 from pdesolve.experts.hard_constraint_layer import HardConstraintLayer
-from pdesolve.experts.row_weight import AbstractRowWeight
+from pdesolve.experts.row_weight import AbstractRowWeight, default_row_weight
 from pdesolve.experts.rows import RowCounts
 from pdesolve.experts.soft_constraint_expert import SoftConstraintExpert
 from pdesolve.frames.generic import Frame, generic_frame
 from pdesolve.implicit import DetachedAdjoint
 from pdesolve.nonlinear.levenberg_marquardt import LevenbergMarquardt
+from pdesolve.nonlinear.minimise import AbstractNonlinearSolver
 from pdesolve.problem import Problem, ProblemFamily
 
 
@@ -33,6 +34,7 @@ def parametric_expert(
     training_rows: RowCounts | None = None,
     sampler: AbstractSampler | None = None,
     row_weight: AbstractRowWeight | None = None,
+    solver: AbstractNonlinearSolver | None = None,
 ) -> HardConstraintExpert:
     """A conditioned coordinate network behind a constraint layer, for every member of a family.
 
@@ -46,11 +48,20 @@ def parametric_expert(
         rows: points of a solve, on each patch (default 1000 inside, 64 on each face).
         training_rows: points of a training step (default 250 inside, 32 on each face).
         sampler: default evenly spread Sobol points, for problems in time even in the square root of time.
-        row_weight: default of ``HardConstraintLayer``.
+        row_weight: default ``default_row_weight(family)``.
+        solver: of a solve (default ``LevenbergMarquardt()``; training uses a looser one).
+
+    Raises:
+        ValueError: sizes below one; a frame that does not fit the problem.
+
+    Good values: 16 basis fields and 4 patches for smooth families; more fields rather than more points.
     """
     frame, problem = frame or generic_frame(family), _problem(family)
+    row_weight = row_weight or default_row_weight(family)
     discretization = Collocation(sampler or _default_sampler(problem))
-    layer = HardConstraintLayer(problem, discretization, rows or RowCounts(1000, 64, 64), row_weight=row_weight)
+    layer = HardConstraintLayer(
+        problem, discretization, rows or RowCounts(1000, 64, 64), row_weight=row_weight, solver=solver
+    )
     training_layer = HardConstraintLayer(
         problem,
         discretization,
@@ -75,6 +86,7 @@ def soft_expert(
 ) -> SoftConstraintExpert:
     """The soft-constraint rival with the same frame and network; arguments as ``parametric_expert``."""
     frame, problem = frame or generic_frame(family), _problem(family)
+    row_weight = row_weight or default_row_weight(family)
     layer = HardConstraintLayer(
         problem,
         Collocation(sampler or _default_sampler(problem)),

@@ -62,9 +62,8 @@ def _ends(
     sides = [
         _stacked(context.expand(points, orders), orders, component) for points in (first, _moved(context, first, axis))
     ]
-    scale = [weight * extent ** len(order) / count**0.5 for order in orders]
-    omega = torch.tensor(scale, dtype=torch.float64, device=sides[0][0].device).repeat_interleave(count)
-    return sides[0], sides[1], omega.expand(1, 1, -1)
+    omega = torch.cat([weight * extent ** len(order) * first.share() for order in orders], dim=1)
+    return sides[0], sides[1], omega.unsqueeze(0)
 
 
 def _tied(lower: Sequence[int], upper: Sequence[int], near: Side, far: Side, omega: Tensor) -> InterfaceBlock:

@@ -57,7 +57,7 @@ def interior_rows(context: PatchContext, count: int, weight: AbstractRowWeight) 
         by_term: dict[Term, Tensor] = dict(zip(terms, values, strict=True))
         return evaluate(problem.pde, by_term, coordinates, dict(zip(names, inputs, strict=True)))
 
-    omega = weight(points.coordinates, problem.domain) * _share(points)
+    omega = weight(points.coordinates, problem.domain) * points.share()
     block = _block(context, points, terms, function, context.columns(), omega)
     return replace(block, n_equations=problem.trace.n_equations)
 
@@ -94,7 +94,7 @@ def _face_rows(context: PatchContext, face: FaceCondition, count: int, weight: f
         )
         return ((alpha * u + face.side * beta * slope - gamma) / (alpha.abs() + beta.abs() / extent),)
 
-    omega = weight * _touching(context, face.boundary, points) * _share(points)
+    omega = weight * _touching(context, face.boundary, points) * points.share()
     terms: tuple[Term, ...] = ((face.field, ""), (face.field, face.axis))
     return _block(context, points, terms, function, context.columns(), omega)
 
@@ -115,7 +115,7 @@ def _initial_rows(
         target = inputs[-1] if given else value_at(own, known)
         return ((values[0] - target) * span**order,)
 
-    omega = weight * _touching(context, boundary, points) * _share(points)
+    omega = weight * _touching(context, boundary, points) * points.share()
     terms: tuple[Term, ...] = ((field, "t" * order),)
     return _block(context, points, terms, function, (*context.columns(), *data), omega)
 
@@ -125,12 +125,6 @@ def _touching(context: PatchContext, boundary: str, points: Points) -> Tensor:
     decomposition, like = context.decomposition, next(iter(points.coordinates.values()))
     flags = [boundary in decomposition.boundaries_of(i) for i in range(len(decomposition.patches))]
     return torch.tensor(flags, dtype=like.dtype, device=like.device).unsqueeze(-1)
-
-
-def _share(points: Points) -> Tensor:
-    """1 / sqrt(count) for each point, zero for a node that repeats, (piece, point)."""
-    distinct = points.distinct()
-    return distinct / distinct.sum(1, keepdim=True).sqrt()
 
 
 def _columns(points: Points) -> dict[str, Tensor]:

@@ -15,9 +15,10 @@ from pdesolve.experts.abstract import AbstractExpert
 from pdesolve.experts.evaluation import device_of, evaluate
 from pdesolve.experts.hard_constraint_layer import HardConstraintLayer
 from pdesolve.experts.provenance import provenance
+from pdesolve.frames.check import check_imposed
 from pdesolve.problem import Problem
 from pdesolve.solution import Solution
-from pdesolve.status import SolveStatus
+from pdesolve.status import SolveStatus, raise_unless_converged
 
 
 @final
@@ -28,11 +29,19 @@ class SoftConstraintExpert(AbstractExpert):
         backbone: an ansatz with one basis field, which is the solution's correction itself.
         layer: says which rows there are; its solver is not used.
 
+    Raises:
+        ValueError: an ansatz of other fields than the problem's; a layer with several patches.
+
+    Notes:
+        There is no solve that could fail: status is CONVERGED unless the field is not finite.
+
     Source: Raissi, Perdikaris & Karniadakis, J. Comput. Phys. 378 (2019).
     """
 
     def __init__(self, backbone: Ansatz, layer: HardConstraintLayer) -> None:
         super().__init__()
+        if len(layer.decomposition.patches) > 1:
+            raise ValueError("a SoftConstraintExpert has one patch: give it a layer without decomposition")
         if backbone.fields != layer.problem.field_names:
             raise ValueError(
                 f"the ansatz has fields {backbone.fields}, the problem {layer.problem.field_names}: "
@@ -65,11 +74,15 @@ class SoftConstraintExpert(AbstractExpert):
         throw: bool = True,
     ) -> Solution:
         values = self.problem.batch_parameters(parameters, device=device_of(self))
+        check_imposed(self.problem, self.backbone.lifting, values)
         batch = max((v.shape[0] for v in values.values()), default=1)
         decomposition = cartesian_decomposition(self.problem.domain, {})
         with torch.no_grad():
             ones = torch.ones(batch, 1, 1, dtype=torch.float64, device=device_of(self))
             field = evaluate(self.backbone, values, grid, decomposition, ones)
-        status = torch.full((batch, 1), int(SolveStatus.CONVERGED))
+        finite = torch.isfinite(field.values).flatten(1).all(1, keepdim=True)
+        status = torch.where(finite, int(SolveStatus.CONVERGED), int(SolveStatus.NON_FINITE))
+        if throw:
+            raise_unless_converged(status)
         record = provenance(self.problem, self, rows=self.layer.rows, lifting=type(self.backbone.lifting).__name__)
         return Solution(field, status, {}, values, provenance=record)

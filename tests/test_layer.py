@@ -631,7 +631,7 @@ def test_divergence_concerns_its_samples_only():
     problem = Problem(residual, HEAT.problem.domain, [InitialCondition(0.0)], {"wrong": 0.0})
     layer = HardConstraintLayer(
         problem, FiniteDifferences(HEAT.grid), RowCounts(60), throw=False,
-        lifting=FunctionLifting(lambda x: 0.0 * x, lambda x: 0.0 * x + 1.0, ("initial",)),
+        lifting=FunctionLifting(lambda x: 0.0 * x, lambda t: t, ("initial",)),
         solver=LevenbergMarquardt(max_steps=200),
     )  # fmt: skip
     _, report = layer(uniform(1, 4, 11, 13).expand(2, -1, -1, -1), parameters={"wrong": torch.tensor([0.0, 1.0])})

@@ -11,6 +11,7 @@ import sys
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, field
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -28,6 +29,7 @@ class Row:
     holds: bool | None
     seconds: float
     hardware: str
+    date: str
     note: str = ""
 
 
@@ -48,7 +50,8 @@ class Report:
         """A claim ``value <= required``, or a figure that is only shown; a value of None was not run."""
         holds = None if required is None or value is None else value <= required
         seconds = time.perf_counter() - self.started
-        row = Row(claim, value, required, unit, holds, round(seconds, 1), hardware(self.device), note)
+        today = datetime.now(tz=UTC).date().isoformat()
+        row = Row(claim, value, required, unit, holds, round(seconds, 1), hardware(self.device), today, note)
         self.rows.append(row)
         verdict = {True: "holds", False: "FAILS", None: ""}[holds]
         shown = "not run" if value is None else f"{value:.4g} {unit}"

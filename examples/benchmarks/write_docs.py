@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import json
 import sys
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -17,8 +16,9 @@ VARIANTS = (("", "CPU"), ("_cuda", "CUDA"))
 
 HEAD = """# Benchmarks
 
-Written by `examples/benchmarks/write_docs.py` from the JSON files that the scripts in `examples/benchmarks/` wrote;
-no figure here is typed by hand. Where nothing is required a row is only shown. A table that was not run says so.
+The tables are written by `examples/benchmarks/write_docs.py` from the JSON files that the scripts in
+`examples/benchmarks/` wrote; `holds` is computed there. The notes above each table are by hand and say what was
+measured how. Where nothing is required a row is only shown. A table that was not run says so.
 """
 
 
@@ -47,9 +47,9 @@ def section(name: str) -> str:
         if not path.exists():
             parts.append("not run\n")
             continue
-        day = datetime.fromtimestamp(path.stat().st_mtime, tz=UTC).date()
-        parts.append(f"Measured {day}.\n")
-        parts.append(table(json.loads(path.read_text(encoding="utf-8"))))
+        rows = json.loads(path.read_text(encoding="utf-8"))
+        parts.append(f"Measured {rows[-1]['date']}.\n")
+        parts.append(table(rows))
     return "\n".join(parts)
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any, TypeVar
 
 import torch
@@ -226,16 +226,15 @@ def make_grid(evaluation: EvaluationSection, box: Box) -> StructuredGrid:
 
 def _single(method: MethodSection, family: ProblemFamily, choice: ProblemChoice) -> HardConstraintExpert:
     basis = 16 if method.basis is None else method.basis
-    expert = parametric_expert(
+    solver = None if method.max_steps is None else LevenbergMarquardt(max_steps=method.max_steps)
+    return parametric_expert(
         family,
         n_basis=basis,
         frame=choice.frame(family),
         widths=method.widths,
         seed=method.seed,
+        solver=solver,
     )
-    if method.max_steps is not None:
-        expert.layer.solver = replace(LevenbergMarquardt(), max_steps=method.max_steps)
-    return expert
 
 
 def _mixture(method: MethodSection, family: ProblemFamily, choice: ProblemChoice) -> MixtureOfExperts:

@@ -40,6 +40,11 @@ class Points:
         first[:, 1:] = ordered[:, 1:] != ordered[:, :-1]
         return torch.zeros_like(like).scatter(1, order, first.to(like.dtype))
 
+    def share(self) -> Tensor:
+        """1 / sqrt(count) for each point, zero for a node that repeats, (piece, point): what a row is scaled by."""
+        distinct = self.distinct()
+        return distinct / distinct.sum(1, keepdim=True).sqrt()
+
     @property
     def shape(self) -> tuple[int, int]:
         pieces, points = next(iter(self.coordinates.values())).shape

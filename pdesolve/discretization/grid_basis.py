@@ -12,7 +12,7 @@ from torch import Tensor
 from pdesolve.discretization.abstract import Points
 from pdesolve.domains.decomposition import Decomposition
 from pdesolve.domains.grid import StructuredGrid
-from pdesolve.frames.abstract import AbstractLifting, full_like, points_at
+from pdesolve.frames.abstract import AbstractLifting, NoLifting, full_like, points_at
 from pdesolve.problem import Problem
 
 
@@ -55,6 +55,8 @@ class GridBasis:
             {name: value.to(values).reshape(-1, 1, 1) for name, value in parameters.items()},
         )
         like = at[grid.axes[0]]
+        if isinstance(lifting, NoLifting):  # nothing to add or multiply: no work that grows with the grid
+            return GridBasis(values, values.new_zeros(()).expand(1, *values.shape[2:]), lifting)
         lift, factor = lifting.lift(at), lifting.multiplier(at)
         g = [full_like(lift[f], like).reshape(-1, *grid.shape) for f in problem.field_names]
         m = [full_like(factor[f], like).reshape(-1, *grid.shape) for f in problem.field_names]

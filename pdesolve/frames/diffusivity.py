@@ -72,10 +72,12 @@ def prescribed_values(problem: Problem, name: str, parameters: Mapping[str, Tens
     found = []
     for (field, order), value in problem.resolved.initial.items():
         if field == name and order == 0:
-            found.append(value_at(value, {**at, **columns}))
+            start = {"t": torch.full_like(at["t"], problem.domain.bounds("t")[0])}
+            found.append(value_at(value, {**at, **start, **columns}))
     for face in problem.resolved.faces:
         if face.field == name and not face.is_neumann:
-            gamma, alpha = (value_at(v, {**at, **columns}) for v in (face.value, face.alpha))
+            there = {face.axis: torch.full_like(at[face.axis], face.position)}
+            gamma, alpha = (value_at(v, {**at, **there, **columns}) for v in (face.value, face.alpha))
             found.append(gamma / alpha)
     tensors = [torch.as_tensor(f, dtype=like.dtype, device=like.device) for f in found] or [like * 0 + 1]
     batch = max(t.shape[0] if t.ndim > 1 else 1 for t in tensors)

@@ -111,7 +111,7 @@ class SimilarityLifting(AbstractLifting):
     """u = g + m v for a parabolic problem on an interval with conditions that may disagree at its corners.
 
         g = (u0 Π E_f + Σ_f c_f (1 - E_f) Π_{e≠f} E_e) / (sum of the weights)
-        m = Π E_f (Σ_f exp(-decay z_f²) + interior τ),   τ = (t - t0)/(t1 - t0)
+        m = Π E_f (Σ_f exp(-decay z_f²) + interior τ^start),   τ = (t - t0)/(t1 - t0)
 
     with E_f the ramp of face f and c_f = γ/α its steady value. The initial condition and every Dirichlet condition
     hold exactly; Robin and Neumann ones enter as rows, the ramp making what is left of them small.
@@ -122,6 +122,8 @@ class SimilarityLifting(AbstractLifting):
         decay: how fast the correction dies away from a face, in units of z² (default 0.7).
         interior: weight of the correction between the layers (default 1). Zero where the initial value is itself
             a steady state, such as a constant without a source: then nothing happens there before the layers arrive.
+        start: power with which that correction starts in time (default 1; 0.5 where a flux condition contradicts the
+            initial slope).
 
     Raises:
         ValueError: several fields, or not parabolic.
@@ -131,11 +133,13 @@ class SimilarityLifting(AbstractLifting):
         coefficient that varies more than tenfold in space, give a lifting of your own.
     """
 
-    def __init__(self, problem: Problem, axis: str = "x", decay: float = 0.7, interior: float = 1.0) -> None:
+    def __init__(
+        self, problem: Problem, axis: str = "x", decay: float = 0.7, interior: float = 1.0, start: float = 1.0
+    ) -> None:
         if len(problem.field_names) != 1:
             raise ValueError(f"SimilarityLifting takes one field, the problem has {problem.field_names}")
         self.scale = SimilarityScale(problem, axis)
-        self.problem, self.decay, self.interior = problem, decay, interior
+        self.problem, self.decay, self.interior, self.start = problem, decay, interior, start
         self.field = problem.field_names[0]
 
     def lift(self, at: Points) -> dict[str, Any]:
@@ -156,7 +160,7 @@ class SimilarityLifting(AbstractLifting):
         return {self.field: total / weights}
 
     def multiplier(self, at: Points) -> dict[str, Any]:
-        out: Any = self.scale.elapsed(at) * self.interior
+        out: Any = self.scale.elapsed(at) ** self.start * self.interior
         faces = self._faces(at)
         for face in faces:
             out = out + torch.exp(face.z * face.z * (-self.decay))

@@ -61,7 +61,7 @@ class LeastSquares:
         """Rows that each patch has a part in, padding left out, (patch,)."""
         counts = sum((block.count() for block in self.rows[1:]), self.rows[0].count())
         for interface in self.interfaces:
-            each = torch.full((len(interface.edges),), interface.left.shape[2], device=counts.device)
+            each = interface.count()
             counts = interface.scatter(counts.unsqueeze(0), each.unsqueeze(0), each.unsqueeze(0)).squeeze(0)
         return counts
 

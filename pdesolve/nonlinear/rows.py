@@ -238,6 +238,10 @@ class InterfaceBlock:
     def batch(self) -> int:
         return int(self.left.shape[0])
 
+    def count(self) -> Tensor:
+        """Rows that are not padding, (edge,)."""
+        return (self.weight[0].expand(self.left.shape[1:3]) > 0).sum(-1)
+
     def batched(self, batch: int) -> InterfaceBlock:
         """All tensors expanded to a common batch."""
         return self.with_tensors(_expanded(self.tensors(), batch))
