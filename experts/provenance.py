@@ -18,8 +18,10 @@ def provenance(problem: Problem, method: object, **settings: object) -> dict[str
         settings: objects whose text says how, such as solver and coupling.
     """
     return {
-        "equation": type(problem.pde).__name__,
+        "equation": problem.pde.name,
+        "derivatives": [f"{field}.{term}" if term else field for field, term in problem.trace.terms],
         "fields": list(problem.field_names),
+        "parameters": dict(problem.parameters),
         "domain": {axis: list(problem.domain.bounds(axis)) for axis in problem.domain.axes},
         "conditions": [_text(condition) for condition in problem.conditions],
         "method": type(method).__name__,

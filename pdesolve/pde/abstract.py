@@ -25,6 +25,11 @@ class AbstractPDE(abc.ABC):
     """
 
     @property
+    def name(self) -> str:
+        """What records call it: the class, or the user's function."""
+        return type(self).__name__
+
+    @property
     @abc.abstractmethod
     def field_names(self) -> tuple[str, ...]:
         """Names of the unknown fields, such as ("u",)."""
@@ -74,6 +79,10 @@ class FunctionPDE(AbstractPDE):
         self._residual = residual
         self._fields = tuple(fields)
         self._parameters = dict(parameters or {})
+
+    @property
+    def name(self) -> str:
+        return f"{self._residual.__module__}.{getattr(self._residual, '__qualname__', type(self._residual).__name__)}"
 
     @property
     def field_names(self) -> tuple[str, ...]:
