@@ -1,10 +1,12 @@
 """pdesolve: PDEs solved by mixtures of experts that meet the equation as a hard constraint, in PyTorch."""
 
 from pdesolve.condition import Dirichlet, InitialCondition, Neumann, Periodic, Robin
+from pdesolve.discretization.abstract import AbstractDiscretization
 from pdesolve.discretization.ansatz import Ansatz
 from pdesolve.discretization.collocation import Collocation, ForwardMode, TaylorMode
 from pdesolve.discretization.finite_differences import FiniteDifferences
 from pdesolve.domains import (
+    AbstractSampler,
     Box,
     Cuboid,
     Decomposition,
@@ -20,12 +22,12 @@ from pdesolve.domains import (
 )
 from pdesolve.experts.abstract import AbstractExpert
 from pdesolve.experts.coordinate_network import CoordinateNetwork
-from pdesolve.experts.coupling import Independent, InterfaceRows
+from pdesolve.experts.coupling import AbstractCoupling, Independent, InterfaceRows
 from pdesolve.experts.hard_constraint_expert import HardConstraintExpert
 from pdesolve.experts.hard_constraint_layer import HardConstraintLayer, LayerReport
 from pdesolve.experts.mixture import MixtureOfExperts
 from pdesolve.experts.parametric import parametric_expert, soft_expert
-from pdesolve.experts.row_weight import TimePower, Unweighted
+from pdesolve.experts.row_weight import AbstractRowWeight, TimePower, Unweighted
 from pdesolve.experts.rows import RowCounts
 from pdesolve.experts.soft_constraint_expert import SoftConstraintExpert
 from pdesolve.field import Field
@@ -40,23 +42,26 @@ from pdesolve.frames.additive import AdditiveLifting
 from pdesolve.frames.generic import Frame, generic_frame
 from pdesolve.frames.similarity import SimilarityCoordinates, SimilarityLifting
 from pdesolve.frames.transfinite import ScaledCoordinates, TransfiniteLifting
-from pdesolve.implicit import DetachedAdjoint, ImplicitAdjoint
+from pdesolve.implicit import AbstractAdjoint, DetachedAdjoint, ImplicitAdjoint
 from pdesolve.jet import Jet
 from pdesolve.linalg.block_cholesky import BlockCholesky, BlockMatrix
 from pdesolve.nonlinear.levenberg_marquardt import LevenbergMarquardt
-from pdesolve.nonlinear.minimise import minimise
-from pdesolve.nonlinear.ridge import FixedRidge, RelativeRidge
+from pdesolve.nonlinear.minimise import AbstractNonlinearSolver, minimise
+from pdesolve.nonlinear.ridge import AbstractRidge, FixedRidge, RelativeRidge
 from pdesolve.nonlinear.whitening import Whitening
 from pdesolve.pde.abstract import AbstractPDE, FunctionPDE
 from pdesolve.pde.burgers import Burgers
 from pdesolve.pde.diffusion_sorption import DiffusionSorption
 from pdesolve.pde.heat import Heat
 from pdesolve.problem import LogUniform, Problem, ProblemFamily, Uniform
-from pdesolve.reference import MethodOfLines
+from pdesolve.reference import MethodOfLines, diffusion_sorption_family, diffusion_sorption_problem, reference_solution
 from pdesolve.solution import Solution
 from pdesolve.status import SolveError, SolveStatus
 from pdesolve.training import (
+    CheckpointError,
     CosineDecay,
+    EarlyStop,
+    TrainingError,
     TrainingReport,
     TrainingSettings,
     load_expert,
@@ -68,16 +73,24 @@ from pdesolve.training import (
 __version__ = "0.1.0"
 
 __all__ = [
+    "AbstractAdjoint",
     "AbstractCoordinateMap",
+    "AbstractCoupling",
+    "AbstractDiscretization",
     "AbstractExpert",
     "AbstractLifting",
+    "AbstractNonlinearSolver",
     "AbstractPDE",
+    "AbstractRidge",
+    "AbstractRowWeight",
+    "AbstractSampler",
     "AdditiveLifting",
     "Ansatz",
     "BlockCholesky",
     "BlockMatrix",
     "Box",
     "Burgers",
+    "CheckpointError",
     "Collocation",
     "CoordinateNetwork",
     "CosineDecay",
@@ -86,6 +99,7 @@ __all__ = [
     "DetachedAdjoint",
     "DiffusionSorption",
     "Dirichlet",
+    "EarlyStop",
     "Field",
     "FiniteDifferences",
     "FixedRidge",
@@ -131,6 +145,7 @@ __all__ = [
     "TaylorMode",
     "TimeInterval",
     "TimePower",
+    "TrainingError",
     "TrainingReport",
     "TrainingSettings",
     "TransfiniteLifting",
@@ -139,10 +154,13 @@ __all__ = [
     "Unweighted",
     "Whitening",
     "cartesian_decomposition",
+    "diffusion_sorption_family",
+    "diffusion_sorption_problem",
     "generic_frame",
     "load_expert",
     "minimise",
     "parametric_expert",
+    "reference_solution",
     "resume",
     "save_expert",
     "soft_expert",

@@ -14,6 +14,8 @@ import pdesolve as ps
 from pdesolve.reference import diffusion_sorption_family
 from pdesolve.results import load
 
+SPACE_TIME = ps.Interval(0, 1) * ps.TimeInterval(0, 1)
+
 
 def mixture(coupling: ps.InterfaceRows | ps.Independent | None = None) -> ps.MixtureOfExperts:
     family = diffusion_sorption_family()
@@ -88,3 +90,35 @@ def test_the_soft_expert_meets_its_lifting_s_conditions_exactly() -> None:
     values = soft({"u0": 0.1}, edge).field.values[0, 0]
     assert float((values[:, 0] - 1.0).abs().max()) < 1e-5
     assert float((values[0, 1] - 0.1).abs()) < 1e-5
+
+
+def test_a_soft_field_that_is_not_finite_is_no_success() -> None:
+    soft = ps.soft_expert(diffusion_sorption_family(), dtype=torch.float64)
+    u0 = torch.tensor([0.1, float("nan")], dtype=torch.float64)
+    assert soft({"u0": u0}, grid(), throw=False).converged.tolist() == [True, False]
+    with pytest.raises(ps.SolveError, match="NON_FINITE"):
+        soft({"u0": u0}, grid())
+
+
+def test_a_soft_expert_has_one_patch() -> None:
+    family = diffusion_sorption_family()
+    patches = ps.cartesian_decomposition(family.problem.domain, {"x": 2})
+    layer = ps.HardConstraintLayer(family.problem, ps.Collocation(), decomposition=patches)
+    with pytest.raises(ValueError, match="one patch"):
+        ps.SoftConstraintExpert(ps.soft_expert(family).backbone, layer)
+
+
+def test_a_warm_start_saves_steps_and_its_shape_is_checked() -> None:
+    problem = ps.Problem(
+        ps.Burgers(nu=0.1), SPACE_TIME, [ps.InitialCondition(lambda x: x * (1 - x)), ps.Dirichlet(0.0)]
+    )
+    nodes = ps.StructuredGrid.uniform(SPACE_TIME, (11, 13))
+    t, x = nodes.coordinates()["t"], nodes.coordinates()["x"]
+    basis = torch.stack([x**i * t**j for i in range(3) for j in range(3)])[None]
+    layer = ps.HardConstraintLayer(problem, ps.FiniteDifferences(nodes), ps.RowCounts(90, 20))
+    u, report = layer(basis)
+    again, warm = layer(basis, start=report.weights)
+    assert int(warm.stats["iterations"].max()) < int(report.stats["iterations"].max())
+    assert torch.allclose(u, again, atol=1e-8)
+    with pytest.raises(ValueError, match=r"start has shape \(1, 1, 3\)"):
+        layer(basis, start=torch.zeros(1, 1, 3))

@@ -38,11 +38,6 @@ def check_family(expert: AbstractExpert, family: Family) -> None:
             )
 
 
-def device_of(expert: AbstractExpert) -> torch.device:
-    """Where the expert's parameters lie."""
-    return next((p.device for p in expert.parameters()), torch.device("cpu"))
-
-
 def moved(cases: Mapping[str, Tensor], device: torch.device) -> dict[str, Tensor]:
     """The cases on a device."""
     return {name: value.to(device) for name, value in cases.items()}

@@ -11,8 +11,9 @@ import torch
 
 from pdesolve.domains.geometry import finite_float, positive_int
 from pdesolve.experts.abstract import AbstractExpert
+from pdesolve.experts.evaluation import device_of
 from pdesolve.status import SolveError, SolveStatus
-from pdesolve.training.cases import Family, device_of, draw, moved
+from pdesolve.training.cases import Family, draw, moved
 from pdesolve.training.evaluation import squares_by_label
 
 

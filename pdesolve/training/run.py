@@ -13,8 +13,9 @@ import torch
 from torch import Tensor
 
 from pdesolve.experts.abstract import AbstractExpert
+from pdesolve.experts.evaluation import device_of
 from pdesolve.status import describe
-from pdesolve.training.cases import Family, check_family, device_of, draw, moved
+from pdesolve.training.cases import Family, check_family, draw, moved
 from pdesolve.training.checkpoint import Checkpoint
 from pdesolve.training.early_stop import Patience
 from pdesolve.training.errors import CheckpointError, StepFailure
