@@ -142,7 +142,7 @@ class Problem:
 def _as_parameter(name: str, value: Any, dtype: torch.dtype, device: torch.device | None) -> Tensor:
     if not isinstance(value, (int, float, Tensor)) or isinstance(value, bool):
         raise TypeError(f"parameter {name!r} must be a number or a tensor of shape (batch,), got {value!r}")
-    tensor = torch.as_tensor(value)
+    tensor = value if isinstance(value, Tensor) else torch.tensor(value, dtype=torch.float64)
     if tensor.is_complex() or tensor.dtype == torch.bool:
         raise TypeError(f"parameter {name!r} must be real, got {tensor.dtype}")
     if tensor.numel() == 0:
