@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping
 from dataclasses import dataclass
 from dataclasses import field as default
@@ -46,7 +47,7 @@ class Solution:
         """Which cases converged on every patch, (batch,)."""
         return (self.status == SolveStatus.CONVERGED).all(dim=1)
 
-    def save(self, path: str, *, overwrite: bool = False) -> None:
+    def save(self, path: str | os.PathLike[str], *, overwrite: bool = False) -> None:
         """Write a ``.vtkhdf`` file that ParaView opens; ``pdesolve.results.load`` reads it back.
 
         Raises:
