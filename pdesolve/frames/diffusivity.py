@@ -38,20 +38,23 @@ def largest_diffusivity(problem: Problem, axis: str, parameters: Mapping[str, Te
     values = values.expand(batch, -1)
     like = values[:, :1]
     middle = {a: torch.full_like(like, sum(problem.domain.bounds(a)) / 2) for a in problem.domain.axes}
-    differentiable = torch.is_grad_enabled() and any(v.requires_grad for v in parameters.values())
-    with torch.enable_grad():
-        terms: dict[Term, Tensor] = {t: torch.zeros_like(values).requires_grad_() for t in problem.trace.terms}
-        terms[name, ""] = values if differentiable else values.detach()
-        known = [t for t in problem.trace.terms if t in ((name, "t"), (name, 2 * axis))]
-        first = evaluate(problem.pde, terms, middle, columns)[0]
-        slopes = torch.autograd.grad(
-            first.sum(), [terms[t] for t in known], create_graph=differentiable, allow_unused=True
-        )
-    by_term = {t: s for t, s in zip(known, slopes, strict=True) if s is not None}
-    if len(by_term) < 2:
+    terms: dict[Term, Tensor] = {t: torch.zeros_like(values) for t in problem.trace.terms}
+    terms[name, ""] = values
+
+    def slope(term: Term) -> Tensor:
+        """∂F/∂term; by torch.func, so that it may stand inside other transforms."""
+
+        def first_equation(value: Tensor) -> Tensor:
+            return evaluate(problem.pde, {**terms, term: value}, middle, columns)[0]
+
+        tangent: Tensor = torch.func.jvp(first_equation, (terms[term],), (torch.ones_like(values),))[1]
+        return tangent
+
+    rate, flux = (name, "t"), (name, 2 * axis)
+    if rate not in terms or flux not in terms:
         raise ValueError(f"the residual's first equation holds no {name}.t or no {name}.{2 * axis}")
-    kappa: Tensor = (by_term[name, 2 * axis] / by_term[name, "t"]).abs().amax(-1)
-    return kappa if differentiable else kappa.detach()
+    kappa: Tensor = (slope(flux) / slope(rate)).abs().amax(-1)
+    return kappa
 
 
 def prescribed_values(problem: Problem, name: str, parameters: Mapping[str, Tensor]) -> Tensor:
