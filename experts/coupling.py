@@ -10,6 +10,7 @@ from torch import Tensor
 
 from pdesolve.discretization.abstract import Points
 from pdesolve.domains.geometry import BOUNDARIES
+from pdesolve.experts.flow import flow_along
 from pdesolve.experts.patch_context import PatchContext
 from pdesolve.nonlinear.rows import InterfaceBlock
 
@@ -51,8 +52,10 @@ class Independent(AbstractCoupling):
 class InterfaceRows(AbstractCoupling):
     """Neighbours agree in value and normal derivatives below the equation's order across their interface.
 
-    Second order: value and flux. First order (transport, or an interface in time): value only; it is the downwind
-    patch that the row determines, as its upwind neighbour is already fixed by its own rows.
+    Second order: value and flux, which both sides feel: all patches are one least-squares problem. Where information
+    runs one way along an axis (``flow_along``: first-order transport with its condition on one side, and time) the
+    rows determine the patch behind the interface only: patches are solved in that order, each with its neighbour's
+    values as data, so what happens downwind does not reach upwind. Transport: value only, from the upwind side.
     Row j is weight * (patch width)^j [∂_n^j u] / sqrt(count), so all have the units of u.
 
     Arguments:
@@ -60,6 +63,11 @@ class InterfaceRows(AbstractCoupling):
 
     Raises:
         ValueError: a weight that is not positive and finite.
+
+    Notes:
+        K patches along an axis with a direction are K solves one after another. The weights then minimise each
+        patch's own cost, not the sum: with ``DetachedAdjoint`` training follows each patch's own gradient and leaves
+        out what a patch does to those behind it; ``ImplicitAdjoint`` gives the gradient of the sum.
 
     Good values: 3 to 20. On diffusion-sorption a backbone trained with 3 has two thirds of the error of one trained
     with 20, and five times its jumps (docs/benchmarks.md).
@@ -88,7 +96,10 @@ class InterfaceRows(AbstractCoupling):
             weights.append(scale.unsqueeze(-1) * points.share())
         rows = torch.cat(sides, dim=2)
         edges = tuple((min(f.patches), max(f.patches)) for f in faces)  # both sides are the same fields here
-        return InterfaceBlock(edges, rows, rows, torch.zeros_like(rows[..., 0]), torch.cat(weights, dim=1).unsqueeze(0))
+        along = flow_along(context.problem, axis)
+        flow = tuple(along if edge == f.patches else -along for edge, f in zip(edges, faces, strict=True))
+        weight = torch.cat(weights, dim=1).unsqueeze(0)
+        return InterfaceBlock(edges, rows, rows, torch.zeros_like(rows[..., 0]), weight, flow if along else ())
 
 
 def interface_points(context: PatchContext, axis: str, count: int) -> Points:

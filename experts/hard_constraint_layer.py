@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, final
 
@@ -22,6 +22,7 @@ from pdesolve.experts.rows import InitialData, RowCounts, condition_rows, interi
 from pdesolve.frames.abstract import AbstractLifting, NoLifting
 from pdesolve.frames.check import check_imposed
 from pdesolve.implicit import AbstractAdjoint, ImplicitAdjoint
+from pdesolve.nonlinear.cascade import solve_in_order
 from pdesolve.nonlinear.least_squares import LeastSquares
 from pdesolve.nonlinear.levenberg_marquardt import LevenbergMarquardt
 from pdesolve.nonlinear.minimise import AbstractNonlinearSolver, Minimum, minimise
@@ -51,7 +52,7 @@ class PatchSolve:
     Arguments:
         weights: w, (batch, n_patches, n_basis), with the adjoint's gradient.
         report: status and statistics.
-        rows: the least-squares problem, with the gradient of its tensors.
+        rows: what was solved, with the gradient of its tensors; stage by stage where rows between patches have a flow.
     """
 
     weights: Tensor
@@ -196,20 +197,21 @@ class HardConstraintLayer(nn.Module):
         device = source.values.device if isinstance(source, GridBasis) else device_of(source)
         generator = generator or torch.Generator(device).manual_seed(self.seed)
         problem = self.assemble(source, parameters, generator, decomposition, coupling, initial)
-        method = solver or self.solver
+        method, differentiated = solver or self.solver, adjoint or self.adjoint
         if start is not None and tuple(start.shape) != problem.shape:
             raise ValueError(
                 f"start has shape {tuple(start.shape)}: (batch, n_patches, n_basis) = {problem.shape} is needed"
             )
 
-        def run(least_squares: LeastSquares) -> Minimum:
-            return minimise(least_squares, method, start)
+        def stage(rows: LeastSquares, patches: Sequence[int]) -> Minimum:
+            begin = None if start is None else start[:, list(patches)]
+            return differentiated.solve(rows, lambda detached: minimise(detached, method, begin))
 
-        minimum = (adjoint or self.adjoint).solve(problem, run)
+        found = solve_in_order(problem, stage)
         if self.throw if throw is None else throw:
-            raise_unless_converged(minimum.status)
-        report = LayerReport(minimum.status, minimum.stats, minimum.w.detach())
-        return PatchSolve(minimum.w, report, problem)
+            raise_unless_converged(found.status)
+        report = LayerReport(found.status, found.stats, found.w.detach())
+        return PatchSolve(found.w, report, problem)
 
     def assemble(
         self,

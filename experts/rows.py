@@ -19,6 +19,8 @@ from pdesolve.pde.trace import Term, evaluate
 InitialData = Callable[[Points, int], Tensor]
 """Initial values at points for a component, (batch, piece, point)."""
 
+_GIVEN = "given initial data"
+
 
 @dataclass(frozen=True)
 class RowCounts:
@@ -49,13 +51,14 @@ def interior_rows(context: PatchContext, count: int, weight: AbstractRowWeight) 
         count: points on each patch.
         weight: ω.
     """
-    problem, terms, names = context.problem, context.problem.trace.terms, tuple(context.parameters)
+    problem, terms = context.problem, context.problem.trace.terms
     points = context.interior(count)
-    coordinates = _columns(points)
+    names, axes = tuple(context.parameters), tuple(points.coordinates)
 
     def function(values: Sequence[Tensor], inputs: Sequence[Tensor]) -> tuple[Tensor, ...]:
         by_term: dict[Term, Tensor] = dict(zip(terms, values, strict=True))
-        return evaluate(problem.pde, by_term, coordinates, dict(zip(names, inputs, strict=True)))
+        parameters = dict(zip(names, inputs[: len(names)], strict=True))
+        return evaluate(problem.pde, by_term, dict(zip(axes, inputs[len(names) :], strict=True)), parameters)
 
     omega = weight(points.coordinates, problem.domain) * points.share()
     block = _block(context, points, terms, function, context.columns(), omega)
@@ -81,12 +84,12 @@ def condition_rows(
 
 def _face_rows(context: PatchContext, face: FaceCondition, count: int, weight: float) -> RowBlock:
     """(α u + β ∂u/∂n - γ) / (|α| + |β|/extent) on the patches that touch a face."""
-    names, extent = tuple(context.parameters), context.problem.domain.extent(face.axis)
+    extent = context.problem.domain.extent(face.axis)
     points = context.face(face.boundary, count)
-    coordinates = _columns(points)
+    names = (*context.parameters, *points.coordinates)
 
     def function(values: Sequence[Tensor], inputs: Sequence[Tensor]) -> tuple[Tensor, ...]:
-        known = {**coordinates, **dict(zip(names, inputs, strict=True))}
+        known = dict(zip(names, inputs, strict=True))
         u, slope = values
         alpha, beta, gamma = (
             torch.as_tensor(value_at(v, known), dtype=u.dtype, device=u.device)
@@ -103,16 +106,16 @@ def _initial_rows(
     context: PatchContext, field: str, order: int, count: int, weight: float, initial: InitialData | None
 ) -> RowBlock:
     """(∂ⁿu/∂tⁿ - value) Tⁿ on the patches that touch the initial time."""
-    problem, names, boundary = context.problem, tuple(context.parameters), BOUNDARIES["t"][0]
+    problem, boundary = context.problem, BOUNDARIES["t"][0]
     points = context.face(boundary, count)
-    coordinates = _columns(points)
     own, span = problem.resolved.initial[field, order], problem.domain.extent("t")
     given = initial is not None and order == 0
     data = (initial(points, problem.field_names.index(field)),) if initial is not None and given else ()
+    names = (*context.parameters, *(_GIVEN for _ in data), *points.coordinates)
 
     def function(values: Sequence[Tensor], inputs: Sequence[Tensor]) -> tuple[Tensor, ...]:
-        known = {**coordinates, **dict(zip(names, inputs, strict=False))}
-        target = inputs[-1] if given else value_at(own, known)
+        known = dict(zip(names, inputs, strict=True))
+        target = known[_GIVEN] if given else value_at(own, known)
         return ((values[0] - target) * span**order,)
 
     omega = weight * _touching(context, boundary, points) * points.share()
@@ -125,11 +128,6 @@ def _touching(context: PatchContext, boundary: str, points: Points) -> Tensor:
     decomposition, like = context.decomposition, next(iter(points.coordinates.values()))
     flags = [boundary in decomposition.boundaries_of(i) for i in range(len(decomposition.patches))]
     return torch.tensor(flags, dtype=like.dtype, device=like.device).unsqueeze(-1)
-
-
-def _columns(points: Points) -> dict[str, Tensor]:
-    """Coordinates as (1, piece, point)."""
-    return {axis: value.unsqueeze(0) for axis, value in points.coordinates.items()}
 
 
 def _block(
@@ -146,4 +144,5 @@ def _block(
     offsets = {d: value.unbind(-1) for d, value in expansion.offset.items()}
     basis = tuple(fields[d][index[f]] for f, d in terms)
     offset = tuple(offsets[d][index[f]] for f, d in terms)
-    return RowBlock(function, basis, offset, inputs, weight.unsqueeze(0))
+    coordinates = tuple(value.unsqueeze(0) for value in points.coordinates.values())
+    return RowBlock(function, basis, offset, inputs, weight.unsqueeze(0), constants=coordinates)

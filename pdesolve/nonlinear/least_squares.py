@@ -58,11 +58,11 @@ class LeastSquares:
         return self.rows[0].basis[0]
 
     def row_counts(self) -> Tensor:
-        """Rows that each patch has a part in, padding left out, (patch,)."""
+        """Rows that determine each patch, padding left out, (patch,)."""
         counts = sum((block.count() for block in self.rows[1:]), self.rows[0].count())
         for interface in self.interfaces:
-            each = interface.count()
-            counts = interface.scatter(counts.unsqueeze(0), each.unsqueeze(0), each.unsqueeze(0)).squeeze(0)
+            a, b = interface.count()
+            counts = interface.scatter(counts.unsqueeze(0), a.unsqueeze(0), b.unsqueeze(0)).squeeze(0)
         return counts
 
     def healthy(self, good: Tensor) -> LeastSquares:

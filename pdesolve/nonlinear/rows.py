@@ -12,7 +12,8 @@ from torch import Tensor
 from pdesolve.linalg.elimination import Edge
 
 PointFunction = Callable[[Sequence[Tensor], Sequence[Tensor]], tuple[Tensor, ...]]
-"""Called with (terms, inputs): terms[k] is S_k w + g_k at the points; returns one tensor for each equation."""
+"""Called with (terms, inputs): terms[k] is S_k w + g_k at the points, inputs are a block's inputs and then its
+constants; returns one tensor for each equation."""
 
 
 def times(matrix: Tensor, w: Tensor) -> Tensor:
@@ -73,6 +74,7 @@ class RowBlock:
         inputs: further tensors that F reads and gradients should reach (parameters), broadcastable to the points.
         weight: ω >= 0, broadcastable to (batch, patch, point); zero marks padding.
         n_equations: how many tensors F returns (default 1).
+        constants: what else F reads, after ``inputs``, without a gradient (coordinates); broadcastable likewise.
     """
 
     function: PointFunction
@@ -81,6 +83,7 @@ class RowBlock:
     inputs: tuple[Tensor, ...]
     weight: Tensor
     n_equations: int = 1
+    constants: tuple[Tensor, ...] = ()
 
     def count(self) -> Tensor:
         """Rows that are not padding, (patch,)."""
@@ -110,6 +113,16 @@ class RowBlock:
         """Basis and offset expanded to a common batch."""
         return replace(self, basis=_expanded(self.basis, batch), offset=_expanded(self.offset, batch))
 
+    def on(self, patches: Tensor) -> RowBlock:
+        """The rows of some patches, by index."""
+        n = self.basis[0].shape[1]
+
+        def chosen(t: Tensor) -> Tensor:
+            return t.index_select(1, patches) if t.ndim > 1 and t.shape[1] == n else t
+
+        kept = self.with_tensors([chosen(t) for t in self.tensors()])
+        return replace(kept, weight=chosen(self.weight), constants=tuple(chosen(t) for t in self.constants))
+
     def transformed(self, transform: Tensor) -> RowBlock:
         """The rows in unknowns c with w = transform c, (batch, patch, N, N)."""
         return replace(self, basis=tuple(s @ transform for s in self.basis))
@@ -120,13 +133,13 @@ class RowBlock:
 
     def residual(self, w: Tensor) -> Tensor:
         """ω F, (equation, batch, patch, point)."""
-        return self._stack(self.function(self.values(w), self.inputs)) * self.weight
+        return self._stack(self.function(self.values(w), self._read)) * self.weight
 
     def linearise(self, w: Tensor) -> Linearisation:
         """Residual, Jacobian and size of the terms at w."""
         with torch.enable_grad():
             terms = [u.requires_grad_() for u in self.values(w)]
-            equations = self.function(terms, self.inputs)
+            equations = self.function(terms, self._read)
             slopes = [_gradients(e.sum(), terms, retain=True) for e in equations]  # they may share a graph
         size = self._stack([_cancelling(row, terms) for row in slopes]) * self.weight
         return Linearisation(
@@ -145,7 +158,7 @@ class RowBlock:
         total = self.basis[0].new_zeros((*self.basis[0].shape[:2], n, n))
         with torch.enable_grad():
             terms = [u.requires_grad_() for u in self.values(w)]
-            for equation in self.function(terms, self.inputs):
+            for equation in self.function(terms, self._read):
                 first = _gradients(equation.sum(), terms, create_graph=True)
                 factor = equation.detach() * self.weight**2
                 for k, slope in enumerate(first):
@@ -171,7 +184,7 @@ class RowBlock:
             deltas = [times(s, direction).requires_grad_() for s in self.basis]
             inputs = [i.detach().requires_grad_() for i in self.inputs]
             phi = terms[0].new_zeros(())
-            for equation in self.function(terms, inputs):
+            for equation in self.function(terms, [*inputs, *self.constants]):
                 slopes = _gradients(equation.sum(), terms, create_graph=True)
                 change = sum(s * d for s, d in zip(slopes, deltas, strict=True) if s is not None)
                 phi = phi + (self.weight**2 * equation * change).sum()
@@ -182,6 +195,10 @@ class RowBlock:
         di = [torch.zeros_like(i) if g is None else g for g, i in zip(grads[2 * len(terms) :], inputs, strict=True)]
         basis = [_outer((a, b), (w, direction)) for a, b in zip(du, dd, strict=True)]
         return [*basis, *du, *di]
+
+    @property
+    def _read(self) -> tuple[Tensor, ...]:
+        return *self.inputs, *self.constants
 
     def _jacobian(self, slopes: Sequence[Tensor | None]) -> Tensor:
         weighted = [None if s is None else s.detach() * self.weight for s in slopes]
@@ -219,6 +236,8 @@ class InterfaceBlock:
         left, right: A and B, (batch, edge, row, unknown).
         offset: c, (batch, edge, row).
         weight: ω, broadcastable to (batch, edge, row).
+        flow: for each edge +1 where the rows determine b from a, -1 where a from b; empty where each side feels the
+            other. ``solve_in_order`` follows it; taken as one least-squares problem the rows are symmetric.
     """
 
     edges: tuple[Edge, ...]
@@ -226,6 +245,7 @@ class InterfaceBlock:
     right: Tensor
     offset: Tensor
     weight: Tensor
+    flow: tuple[int, ...] = ()
 
     def tensors(self) -> tuple[Tensor, ...]:
         return self.left, self.right, self.offset
@@ -238,9 +258,11 @@ class InterfaceBlock:
     def batch(self) -> int:
         return int(self.left.shape[0])
 
-    def count(self) -> Tensor:
-        """Rows that are not padding, (edge,)."""
-        return (self.weight[0].expand(self.left.shape[1:3]) > 0).sum(-1)
+    def count(self) -> tuple[Tensor, Tensor]:
+        """Rows that are not padding and determine a, and b, each (edge,)."""
+        rows = (self.weight[0].expand(self.left.shape[1:3]) > 0).sum(-1)
+        flow = torch.tensor(self.flow or [0] * len(self.edges), device=rows.device)
+        return rows * (flow <= 0), rows * (flow >= 0)
 
     def batched(self, batch: int) -> InterfaceBlock:
         """All tensors expanded to a common batch."""
