@@ -157,19 +157,19 @@ class LeastSquares:
         for block in self.rows:
             rows = block.linearise(w)
             size = size + rows.size
-            for r, j in zip(rows.residual, rows.jacobians, strict=True):
+            for r, slopes in zip(rows.residual, rows.slopes, strict=True):
+                j = block.jacobian(slopes, block.scratch)
                 diagonal = diagonal + j.mT @ j
                 gradient = gradient + transposed_times(j, r)
                 total = total + r.square().sum(-1)
         cost = self.by_member(total)
         coupling: dict[Edge, Tensor] = {}
         for interface in self.interfaces:
-            a, b = interface.left * interface.weight.unsqueeze(-1), interface.right * interface.weight.unsqueeze(-1)
+            (a, b), (aa, bb, cross) = interface.weighted, interface.products
             r = interface.residual(w)
             cost = cost + r.square().sum(dim=(1, 2))[:, None]
             gradient = interface.scatter(gradient, transposed_times(a, r), -transposed_times(b, r))
-            diagonal = interface.scatter(diagonal, a.mT @ a, b.mT @ b)
-            cross = -(a.mT @ b)
+            diagonal = interface.scatter(diagonal, aa, bb)
             for e, edge in enumerate(interface.edges):
                 coupling[edge] = coupling.get(edge, 0.0) + cross[:, e]
         columns = (diagonal.diagonal(dim1=-2, dim2=-1).clamp_min(0).sqrt() * w.abs()).sum(-1)

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from pdesolve.nonlinear.least_squares import LeastSquares, Normal
+from pdesolve.nonlinear.members import Members
 from pdesolve.nonlinear.ridge import AbstractRidge
 from pdesolve.nonlinear.rows import times
 from pdesolve.nonlinear.whitening import Whitening
@@ -30,6 +31,17 @@ class Iterate:
     normal: Normal
     memory: dict[str, Tensor]
     failed: Tensor
+
+    def part(self, members: Members) -> Iterate:
+        """Where some members stand."""
+        memory = {name: members.cut(value) for name, value in self.memory.items()}
+        return Iterate(members.cut(self.w), members.normal(self.normal), memory, members.cut(self.failed))
+
+    def joined(self, members: Members, part: Iterate) -> Iterate:
+        """All members, with what ``part`` has become of some."""
+        memory = {name: members.put(value, part.memory[name]) for name, value in self.memory.items()}
+        normal = members.put_normal(self.normal, part.normal)
+        return Iterate(members.put(self.w, part.w), normal, memory, members.put(self.failed, part.failed))
 
 
 class AbstractNonlinearSolver(abc.ABC):
@@ -112,7 +124,7 @@ def minimise(problem: LeastSquares, solver: AbstractNonlinearSolver, start: Tens
             normal = problem.linearise(w)
         if not solver.ridge.on_weights:
             problem, normal = _penalised(problem, normal, w, solver.ridge, finite)
-        iterate, iterations, done = _loop(problem, solver, solver.init(problem, w, normal), finite)
+        iterate, iterations, done = _loop(problem, solver, solver.init(problem, w, normal), finite, solver.max_steps)
         status = _status(iterate, finite, done)
         shape = problem.shape[:2]
         first = normal.cost.clamp_min(torch.finfo(w.dtype).tiny)
@@ -128,14 +140,25 @@ def minimise(problem: LeastSquares, solver: AbstractNonlinearSolver, start: Tens
 
 
 def _loop(
-    problem: LeastSquares, solver: AbstractNonlinearSolver, iterate: Iterate, finite: Tensor
+    problem: LeastSquares, solver: AbstractNonlinearSolver, iterate: Iterate, finite: Tensor, steps: int
 ) -> tuple[Iterate, Tensor, Tensor]:
+    """(last iterate, steps taken by member, which members are stationary).
+
+    Once half of the members are done, the others go on by themselves: a few hard members do not cost the whole batch
+    a pass over all rows in every step.
+    """
     iterations = torch.zeros_like(finite, dtype=torch.int64)
     done = solver.terminate(iterate)
-    for _ in range(solver.max_steps):
+    for step in range(steps):
         active = finite & ~done & ~iterate.failed
-        if not bool(active.any()):
+        count = int(active.sum())
+        if count == 0:
             break
+        if 2 * count <= active.numel():
+            members = Members(active, problem.shape[:2])
+            rest = _loop(members.problem(problem), solver, iterate.part(members), members.cut(active), steps - step)
+            iterate = iterate.joined(members, rest[0])
+            return iterate, members.put(iterations, members.cut(iterations) + rest[1]), members.put(done, rest[2])
         iterate = solver.step(problem, iterate, active)
         iterations = iterations + active
         done = solver.terminate(iterate)

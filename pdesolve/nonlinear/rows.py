@@ -36,14 +36,15 @@ def _expanded(tensors: Sequence[Tensor], batch: int) -> tuple[Tensor, ...]:
     return tuple(t.expand(batch, *t.shape[1:]) for t in tensors)
 
 
-def _combined(matrices: Sequence[Tensor], factors: Sequence[Tensor | None]) -> Tensor | None:
-    """Σ_k diag(factor_k) matrix_k over the factors that are there, None if there is none."""
-    total: Tensor | None = None
-    for matrix, factor in zip(matrices, factors, strict=True):
-        if factor is not None:
-            column = factor.detach().unsqueeze(-1)
-            total = matrix * column if total is None else torch.addcmul(total, matrix, column)
-    return total
+def _combined(matrices: Sequence[Tensor], factors: Sequence[Tensor | None], out: Tensor) -> Tensor:
+    """Σ_k diag(factor_k) matrix_k over the factors that are there, written to ``out``."""
+    there = [(m.detach(), f.detach().unsqueeze(-1)) for m, f in zip(matrices, factors, strict=True) if f is not None]
+    if not there:
+        return out.zero_()
+    torch.mul(*there[0], out=out)
+    for matrix, column in there[1:]:
+        out.addcmul_(matrix, column)
+    return out
 
 
 @dataclass(frozen=True, eq=False)
@@ -52,12 +53,12 @@ class Linearisation:
 
     Arguments:
         residual: weighted, (equation, batch, patch, point).
-        jacobians: for each equation (batch, patch, point, unknown), weighted.
+        slopes: for each equation ω ∂F/∂u_k by term, (batch, patch, point), None where F does not read it.
         size: Σ_rows (ω Σ_k |∂F/∂u_k u_k|)², (batch, patch): what cancels in the residual, hence its round-off.
     """
 
     residual: Tensor
-    jacobians: list[Tensor]
+    slopes: list[list[Tensor | None]]
     size: Tensor
 
 
@@ -136,7 +137,7 @@ class RowBlock:
         return self._stack(self.function(self.values(w), self._read)) * self.weight
 
     def linearise(self, w: Tensor) -> Linearisation:
-        """Residual, Jacobian and size of the terms at w."""
+        """Residual, slopes and size of the terms at w."""
         with torch.enable_grad():
             terms = [u.requires_grad_() for u in self.values(w)]
             equations = self.function(terms, self._read)
@@ -144,9 +145,23 @@ class RowBlock:
         size = self._stack([_cancelling(row, terms) for row in slopes]) * self.weight
         return Linearisation(
             self._stack(equations).detach() * self.weight,
-            [self._jacobian(row) for row in slopes],
+            [[None if s is None else s.detach() * self.weight for s in row] for row in slopes],
             size.square().sum(-1).sum(0),
         )
+
+    def jacobian(self, slopes: Sequence[Tensor | None], out: Tensor | None = None) -> Tensor:
+        """Σ_k diag(slopes_k) S_k, (batch, patch, point, unknown), of one equation's slopes.
+
+        Arguments:
+            slopes: from ``linearise``.
+            out: where it is written, such as ``scratch``; default a new tensor.
+        """
+        return _combined(self.basis, slopes, torch.empty_like(self.scratch) if out is None else out)
+
+    @cached_property
+    def scratch(self) -> Tensor:
+        """Memory for one Jacobian, kept: asking the system for it anew costs as much as filling it."""
+        return torch.empty(self.basis[0].shape, dtype=self.basis[0].dtype, device=self.basis[0].device)
 
     def curvature(self, w: Tensor) -> Tensor:
         """Σ_rows r ∂²r/∂w², (batch, patch, N, N): what Gauss-Newton leaves out of the Hessian.
@@ -168,9 +183,8 @@ class RowBlock:
                     halved = [
                         None if g is None else factor * g * (0.5 if j == k else 1.0) for j, g in enumerate(second)
                     ]
-                    mixed = _combined(self.basis[k:], halved[k:])
-                    if mixed is not None:
-                        total = total + self.basis[k].mT @ mixed
+                    if any(factor is not None for factor in halved[k:]):
+                        total = total + self.basis[k].mT @ _combined(self.basis[k:], halved[k:], self.scratch)
         return (total + total.mT).detach()
 
     def pullback(self, w: Tensor, direction: Tensor) -> list[Tensor]:
@@ -199,11 +213,6 @@ class RowBlock:
     @property
     def _read(self) -> tuple[Tensor, ...]:
         return *self.inputs, *self.constants
-
-    def _jacobian(self, slopes: Sequence[Tensor | None]) -> Tensor:
-        weighted = [None if s is None else s.detach() * self.weight for s in slopes]
-        jacobian = _combined(self.basis, weighted)
-        return torch.zeros_like(self.basis[0]) if jacobian is None else jacobian
 
     def _stack(self, equations: Sequence[Tensor]) -> Tensor:
         shape = self.offset[0].shape
@@ -272,6 +281,18 @@ class InterfaceBlock:
     def _ends(self) -> tuple[Tensor, Tensor]:
         a, b = (torch.tensor(ends, device=self.left.device) for ends in zip(*self.edges, strict=True))
         return a, b
+
+    @cached_property
+    def weighted(self) -> tuple[Tensor, Tensor]:
+        """ω A and ω B, (batch, edge, row, unknown)."""
+        weight = self.weight.unsqueeze(-1)
+        return self.left * weight, self.right * weight
+
+    @cached_property
+    def products(self) -> tuple[Tensor, Tensor, Tensor]:
+        """ω² AᵀA, ω² BᵀB and -ω² AᵀB, (batch, edge, N, N): the same at every w."""
+        a, b = self.weighted
+        return a.mT @ a, b.mT @ b, -(a.mT @ b)
 
     def transformed(self, transform: Tensor) -> InterfaceBlock:
         a, b = self._ends

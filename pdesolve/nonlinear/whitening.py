@@ -47,7 +47,7 @@ class Whitening:
         flagged = (estimated_condition(gram) > self.threshold) & torch.isfinite(gram).flatten(-2).all(-1)
         if not bool(flagged.any()):
             return None
-        rows = [j for block in problem.rows for j in block.linearise(w).jacobians]
+        rows = [block.jacobian(slopes) for block in problem.rows for slopes in block.linearise(w).slopes]
         jacobian = torch.cat([*rows, *_interface_rows(problem), *_ridge_rows(problem)], dim=-2)
         jacobian = torch.where(flagged[..., None, None], jacobian, torch.zeros_like(jacobian))
         scale = torch.linalg.vector_norm(jacobian, dim=-2)
