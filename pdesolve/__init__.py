@@ -45,6 +45,7 @@ from pdesolve.frames.transfinite import ScaledCoordinates, TransfiniteLifting
 from pdesolve.implicit import AbstractAdjoint, DetachedAdjoint, ImplicitAdjoint
 from pdesolve.jet import Jet
 from pdesolve.linalg.block_cholesky import BlockCholesky, BlockMatrix
+from pdesolve.nonlinear.gauss_newton import GaussNewton
 from pdesolve.nonlinear.levenberg_marquardt import LevenbergMarquardt
 from pdesolve.nonlinear.minimise import AbstractNonlinearSolver, minimise
 from pdesolve.nonlinear.ridge import AbstractRidge, FixedRidge, RelativeRidge
@@ -69,6 +70,7 @@ from pdesolve.training import (
     save_expert,
     train,
 )
+from pdesolve.unrolled import UnrolledAdjoint
 
 __version__ = "0.1.0"
 
@@ -108,6 +110,7 @@ __all__ = [
     "FunctionCoordinates",
     "FunctionLifting",
     "FunctionPDE",
+    "GaussNewton",
     "GradedSampler",
     "HardConstraintExpert",
     "HardConstraintLayer",
@@ -151,6 +154,7 @@ __all__ = [
     "TransfiniteLifting",
     "Uniform",
     "UniformSampler",
+    "UnrolledAdjoint",
     "Unweighted",
     "Whitening",
     "cartesian_decomposition",

@@ -23,6 +23,7 @@ from pdesolve.frames.abstract import NoLifting
 from pdesolve.frames.generic import Frame
 from pdesolve.frames.transfinite import ScaledCoordinates
 from pdesolve.implicit import AbstractAdjoint, DetachedAdjoint, ImplicitAdjoint
+from pdesolve.nonlinear.gauss_newton import GaussNewton
 from pdesolve.nonlinear.least_squares import LeastSquares
 from pdesolve.nonlinear.levenberg_marquardt import LevenbergMarquardt
 from pdesolve.nonlinear.minimise import AbstractNonlinearSolver, minimise
@@ -33,6 +34,7 @@ from pdesolve.pde.burgers import Burgers
 from pdesolve.pde.diffusion_sorption import DiffusionSorption
 from pdesolve.pde.heat import Heat
 from pdesolve.problem import Problem
+from pdesolve.unrolled import UnrolledAdjoint
 
 PI = torch.pi
 
@@ -270,11 +272,13 @@ SOLVERS: dict[str, AbstractNonlinearSolver] = {
     "LevenbergMarquardt": LevenbergMarquardt(),
     "LevenbergMarquardt, damped": LevenbergMarquardt(damping=1e-2, max_steps=200),
     "LevenbergMarquardt, fixed ridge": LevenbergMarquardt(ridge=FixedRidge(1e-14)),
+    "GaussNewton": GaussNewton(max_steps=200),
 }
 
 ADJOINTS: dict[str, AbstractAdjoint] = {
     "implicit": ImplicitAdjoint(),
     "implicit, no polish": ImplicitAdjoint(polish=float("inf")),
+    "unrolled": UnrolledAdjoint(30),
     "detached": DetachedAdjoint(),
 }
 

@@ -16,6 +16,7 @@ from pdesolve.nonlinear.levenberg_marquardt import LevenbergMarquardt
 from pdesolve.nonlinear.ridge import FixedRidge
 from pdesolve.nonlinear.rows import RowBlock
 from pdesolve.status import SolveStatus
+from pdesolve.unrolled import UnrolledAdjoint
 
 COUPLED = pytest.mark.parametrize("coupled", [False, True], ids=["independent", "coupled"])
 LEVEL = pytest.mark.parametrize("level", LEVELS)
@@ -74,6 +75,43 @@ def test_gradcheck_of_small_problems(coupled, level):
         return solve(problem.with_tensors(tensors)).w
 
     assert torch.autograd.gradcheck(weights, tensors, eps=1e-5, atol=1e-6, rtol=1e-5)
+
+
+@COUPLED
+@pytest.mark.parametrize(("level", "steps"), [("zero", 1), ("small", 30), ("large", 120)])
+def test_implicit_is_unrolled(coupled, level, steps):
+    """One recorded step where the residual vanishes, more where Gauss-Newton converges slowly."""
+    problem = least_squares(noise=LEVELS[level], coupled=coupled, patches=3 if coupled else 2)
+    results = []
+    for adjoint in (ImplicitAdjoint(polish=0.0), UnrolledAdjoint(steps)):
+        tensors = leaves(problem)
+        found = solve(problem.with_tensors(tensors), adjoint)
+        results.append(torch.autograd.grad(scalar_of(found.w), tensors))
+    names = NAMES + (INTERFACE_NAMES if coupled else ())
+    for name, implicit, unrolled in zip(names, *results, strict=True):
+        error = torch.linalg.vector_norm(implicit - unrolled)
+        assert float(error) <= 1e-6 * float(torch.linalg.vector_norm(implicit)), name
+
+
+@COUPLED
+def test_an_unrolled_solve_has_second_derivatives(coupled):
+    """Along directions of all tensors at once, against differences of implicit gradients."""
+    problem = least_squares(noise=0.05, coupled=coupled, patches=2)
+    directions = [uniform(*t.shape, seed=40 + i) for i, t in enumerate(problem.tensors())]
+
+    def slope(shift: float, adjoint: Any) -> tuple[Tensor, list[Tensor]]:
+        tensors = [(t + shift * d).requires_grad_() for t, d in zip(problem.tensors(), directions, strict=True)]
+        scalar = scalar_of(solve(problem.with_tensors(tensors), adjoint).w)
+        second = isinstance(adjoint, UnrolledAdjoint)
+        grads = torch.autograd.grad(scalar, tensors, create_graph=second)
+        return sum((g * d).sum() for g, d in zip(grads, directions, strict=True)), tensors
+
+    along, tensors = slope(0.0, UnrolledAdjoint(20))
+    curvature = sum((g * d).sum() for g, d in zip(torch.autograd.grad(along, tensors), directions, strict=True))
+    h = 1e-4
+    ends = [float(slope(k * h, ImplicitAdjoint(polish=0.0))[0]) for k in (-2, -1, 1, 2)]
+    expected = (ends[0] - 8 * ends[1] + 8 * ends[2] - ends[3]) / (12 * h)
+    assert float(curvature) == pytest.approx(expected, rel=1e-5)
 
 
 @LEVEL

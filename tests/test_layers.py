@@ -25,6 +25,7 @@ LAYERS: tuple[tuple[str, ...], ...] = (
     ("discretization",),
     ("nonlinear",),
     ("implicit",),
+    ("unrolled",),
     ("reference",),
     ("distributed", "results", "plotting", "metrics"),
     ("experts",),
