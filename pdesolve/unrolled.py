@@ -102,7 +102,7 @@ def _rows(block: RowBlock, c: Tensor) -> list[tuple[Tensor, Tensor]]:
 
 
 def _solved(matrix: BlockMatrix, gradient: Tensor) -> Tensor:
-    if not matrix.edges:
-        return torch.linalg.solve(matrix.diagonal, gradient.unsqueeze(-1)).squeeze(-1)
-    whole = torch.linalg.solve(matrix.dense(), gradient.reshape(gradient.shape[0], -1, 1))
-    return whole.reshape(gradient.shape)
+    shape = gradient.shape
+    square, right = (matrix.dense(), gradient.flatten(1)) if matrix.edges else (matrix.diagonal, gradient)
+    found: Tensor = torch.linalg.solve(square, right.unsqueeze(-1))
+    return found.reshape(shape)
