@@ -122,3 +122,20 @@ def test_a_warm_start_saves_steps_and_its_shape_is_checked() -> None:
     assert torch.allclose(u, again, atol=1e-8)
     with pytest.raises(ValueError, match=r"start has shape \(1, 1, 3\)"):
         layer(basis, start=torch.zeros(1, 1, 3))
+
+
+def test_cases_expanded_in_groups_are_cases_expanded_at_once() -> None:
+    """Without a graph the cases go through the network in groups: 20 cases of 4000 points are three of them."""
+    family = diffusion_sorption_family()
+    backbone = ps.parametric_expert(family, n_basis=3, widths=(8,), dtype=torch.float64).backbone
+    generator = torch.Generator().manual_seed(0)
+    values = family.problem.batch_parameters(family.sample(20, generator))
+    collocation, patches = ps.Collocation(), ps.cartesian_decomposition(family.problem.domain, {"x": 4})
+    points = collocation.interior(patches, 1000, generator)
+    whole = collocation.expand(backbone, points, values, ("", "xx"))
+    with torch.no_grad():
+        parts = collocation.expand(backbone, points, values, ("", "xx"))
+    for term in ("", "xx"):
+        assert parts.basis[term].shape == (20, 4, 1000, 1, 3)
+        torch.testing.assert_close(parts.basis[term], whole.basis[term], rtol=1e-12, atol=1e-12)
+        torch.testing.assert_close(parts.offset[term], whole.offset[term], rtol=1e-12, atol=1e-12)

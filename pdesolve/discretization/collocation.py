@@ -17,6 +17,8 @@ from pdesolve.domains.geometry import Box
 from pdesolve.domains.sampling import AbstractSampler, SobolSampler, face_points
 from pdesolve.jet import Jet, closure
 
+_CACHED = 1 << 15
+_RESIDENT = 1 << 22
 Pair = tuple[Any, Any]
 
 
@@ -58,7 +60,10 @@ class TaylorMode(AbstractDifferentiation):
 
 @final
 class ForwardMode(AbstractDifferentiation):
-    """Nested ``torch.func.jvp``: works for any module that torch.func can differentiate."""
+    """Nested ``torch.func.jvp``: works for any module that torch.func can differentiate, at a multiple of the cost.
+
+    Good values: for networks and frames that ``TaylorMode`` refuses.
+    """
 
     def derivatives(
         self,
@@ -103,6 +108,10 @@ class Collocation(AbstractDiscretization):
         sampler: spreads the points over a patch (default scrambled Sobol points; for problems with an initial
             layer ``GradedSampler({"t": 2})`` spreads them evenly in the square root of time).
         differentiation: ``TaylorMode()`` (default), or ``ForwardMode()`` for modules it cannot run.
+
+    Raises:
+        TypeError: when it is given anything but an ``Ansatz``; an operation that ``TaylorMode`` does not know.
+        ValueError: when a derivative along an axis is needed that the points do not have.
     """
 
     sampler: AbstractSampler = field(default_factory=SobolSampler)
@@ -135,8 +144,31 @@ class Collocation(AbstractDiscretization):
             raise ValueError(f"a derivative along {sorted(missing)} was asked for on axes {tuple(points.coordinates)}")
         at = {axis: value.unsqueeze(0) for axis, value in points.coordinates.items()}
         shaped = {name: value.reshape(-1, 1, 1) for name, value in parameters.items()}
-        offset, fields = self.differentiation.derivatives(basis, at, shaped, derivatives)
+        pieces = [
+            self.differentiation.derivatives(basis, at, part, derivatives)
+            for part in _chunks(shaped, next(iter(at.values())))
+        ]
+        offset, fields = pieces[0] if len(pieces) == 1 else (_joined([p[k] for p in pieces]) for k in (0, 1))
         return Expansion(fields, offset)
+
+
+def _chunks(parameters: Mapping[str, Tensor], points: Tensor) -> list[dict[str, Tensor]]:
+    """The cases in groups whose points fit a processor's cache, or a GPU's memory.
+
+    All at once where a graph is recorded, since that keeps everything.
+    """
+    batch = max((value.shape[0] for value in parameters.values()), default=1)
+    size = max(1, (_CACHED if points.device.type == "cpu" else _RESIDENT) // points.numel())
+    if torch.is_grad_enabled() or batch <= size:
+        return [dict(parameters)]
+    return [
+        {name: value.expand(batch, *value.shape[1:])[start : start + size] for name, value in parameters.items()}
+        for start in range(0, batch, size)
+    ]
+
+
+def _joined(parts: Sequence[Mapping[str, Tensor]]) -> dict[str, Tensor]:
+    return {term: torch.cat([part[term] for part in parts]) for term in parts[0]}
 
 
 def _boxes(decomposition: Decomposition) -> list[Box]:
