@@ -36,6 +36,14 @@ def nearest_hint(name: str, allowed: Iterable[str]) -> str:
     return f"allowed: {', '.join(names) or 'none'}" + (f"; did you mean {close[0]!r}?" if close else "")
 
 
+def is_finite(value: float) -> bool:
+    """Whether a real number is finite as a float; an integer of 400 digits is not."""
+    try:
+        return math.isfinite(value)
+    except OverflowError:
+        return False
+
+
 def finite_float(value: object, what: str) -> float:
     """``value`` as a float.
 
@@ -49,7 +57,7 @@ def finite_float(value: object, what: str) -> float:
     """
     if isinstance(value, bool) or not isinstance(value, numbers.Real):
         raise TypeError(f"{what} must be a real number, got {value!r} ({type(value).__name__})")
-    if not math.isfinite(value):
+    if not is_finite(value):  # type: ignore[arg-type]
         raise ValueError(f"{what} must be finite, got {value!r}")
     return float(value)
 

@@ -23,7 +23,13 @@ from torch import Tensor
 
 import pdesolve as ps
 from pdesolve.plotting import plot_comparison, plot_field, plot_history, plot_interfaces, plot_methods
-from pdesolve.reference import classical_error_table, diffusion_sorption_family, reference_solution, time_at_error
+from pdesolve.reference import (
+    classical_error_table,
+    diffusion_sorption_family,
+    diffusion_sorption_frame,
+    reference_solution,
+    time_at_error,
+)
 from pdesolve.reference.classical import benchmark_coordinates
 from pdesolve.training import CosineDecay, TrainingSettings, load_expert, save_expert, train
 
@@ -50,19 +56,18 @@ def main(arguments: Sequence[str] | None = None) -> float:
     mixture.float()
     print(f"training the backbone of {config['patches']} patches, {options.steps} steps ...", flush=True)
     report = train(mixture, family, settings(options.steps), seed=SEED)
-    soft = ps.soft_expert(family, seed=SEED)
+    soft = soft_rival(family)
     print(f"training the soft-constraint network for the same {report.seconds:.0f} s ...", flush=True)
     soft_report = train(soft, family, same_time(report.seconds, family), seed=SEED)
     save_expert(mixture.double(), out / "expert.safetensors", config, overwrite=True)
 
     print("evaluating ...", flush=True)
     mixture = load_expert(out / "expert.safetensors", build)  # what another process would do tomorrow
-    independent = ps.MixtureOfExperts(mixture.decomposition, mixture.expert, ps.Independent())
     competitors = {
-        "lifting alone": silenced(ps.soft_expert(family)).double(),
+        "lifting alone": silenced(soft_rival(family)).double(),
         f"soft constraint, trained {soft_report.seconds:.0f} s": soft.double(),
         "one expert": mixture.expert,
-        "mixture, independent": independent,
+        "mixture, independent": ps.MixtureOfExperts(mixture.decomposition, mixture.expert, ps.Independent()),
         "mixture, interface rows": mixture,
     }
     table |= {name: measure(method, cases, grid, exact) for name, method in competitors.items()}
@@ -82,9 +87,20 @@ def main(arguments: Sequence[str] | None = None) -> float:
 def build(config: Mapping[str, Any]) -> ps.MixtureOfExperts:
     """The untrained mixture of a configuration, in float64: also what ``load_expert`` is given."""
     family = diffusion_sorption_family()
-    expert = ps.parametric_expert(family, n_basis=config["n_basis"], seed=config["seed"], dtype=torch.float64)
+    expert = ps.parametric_expert(
+        family,
+        n_basis=config["n_basis"],
+        frame=diffusion_sorption_frame(family),
+        seed=config["seed"],
+        dtype=torch.float64,
+    )
     patches = ps.cartesian_decomposition(family.problem.domain, {"x": config["patches"]})
     return ps.MixtureOfExperts(patches, expert, ps.InterfaceRows())
+
+
+def soft_rival(family: ps.ProblemFamily) -> ps.SoftConstraintExpert:
+    """An untrained network with the same frame, in float32."""
+    return ps.soft_expert(family, frame=diffusion_sorption_frame(family), seed=SEED)
 
 
 def measure(method: ps.AbstractExpert, cases: Cases, grid: ps.StructuredGrid, exact: Tensor) -> dict[str, Any]:
@@ -119,7 +135,7 @@ def settings(steps: int) -> TrainingSettings:
 
 def same_time(seconds: float, family: ps.ProblemFamily) -> TrainingSettings:
     """Settings for as many steps of the soft network as fit into ``seconds``."""
-    probe = train(ps.soft_expert(family, seed=SEED), family, TrainingSettings(60), seed=SEED, progress=False)
+    probe = train(soft_rival(family), family, TrainingSettings(60), seed=SEED, progress=False)
     return settings(max(20, int(seconds / statistics.median(probe.history["seconds"]))))
 
 

@@ -9,6 +9,9 @@ from typing import Any, final
 import torch
 from torch import nn
 
+WIDTHS = (64, 64)
+"""Hidden layers where none are given."""
+
 
 @final
 class CoordinateNetwork(nn.Module):
@@ -35,7 +38,7 @@ class CoordinateNetwork(nn.Module):
         n_basis: int,
         *,
         generator: torch.Generator,
-        widths: Sequence[int] = (64, 64),
+        widths: Sequence[int] = WIDTHS,
         n_fields: int = 1,
         scale: float = 1.5,
         dtype: torch.dtype = torch.float64,

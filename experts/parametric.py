@@ -9,7 +9,7 @@ import torch
 from pdesolve.discretization.ansatz import Ansatz
 from pdesolve.discretization.collocation import Collocation
 from pdesolve.domains.sampling import AbstractSampler, GradedSampler, SobolSampler
-from pdesolve.experts.coordinate_network import CoordinateNetwork
+from pdesolve.experts.coordinate_network import WIDTHS, CoordinateNetwork
 from pdesolve.experts.hard_constraint_expert import HardConstraintExpert
 from pdesolve.experts.hard_constraint_layer import HardConstraintLayer
 from pdesolve.experts.row_weight import AbstractRowWeight, default_row_weight
@@ -19,15 +19,15 @@ from pdesolve.frames.generic import Frame, generic_frame
 from pdesolve.implicit import DetachedAdjoint
 from pdesolve.nonlinear.levenberg_marquardt import LevenbergMarquardt
 from pdesolve.nonlinear.minimise import AbstractNonlinearSolver
-from pdesolve.problem import Problem, ProblemFamily
+from pdesolve.problem import Family, Problem
 
 
 def parametric_expert(
-    family: ProblemFamily | Problem,
+    family: Family,
     *,
     n_basis: int = 16,
     frame: Frame | None = None,
-    widths: Sequence[int] = (64, 64),
+    widths: Sequence[int] = WIDTHS,
     seed: int = 0,
     dtype: torch.dtype = torch.float32,
     rows: RowCounts | None = None,
@@ -52,52 +52,62 @@ def parametric_expert(
         solver: of a solve (default ``LevenbergMarquardt()``; training uses a looser one).
 
     Raises:
-        ValueError: sizes below one; a frame that does not fit the problem.
+        ValueError: sizes below one; when it is called: conditions that the frame's lifting promises and misses.
 
     Good values: 16 basis fields and 4 patches for smooth families; more fields rather than more points.
     """
-    frame, problem = frame or generic_frame(family), _problem(family)
-    row_weight = row_weight or default_row_weight(family)
-    discretization = Collocation(sampler or _default_sampler(problem))
-    layer = HardConstraintLayer(
-        problem, discretization, rows or RowCounts(1000, 64, 64), row_weight=row_weight, solver=solver
-    )
+    problem, points = family.problem, Collocation(sampler or _default_sampler(family.problem))
+    weight = row_weight or default_row_weight(family)
+    layer = HardConstraintLayer(problem, points, rows or RowCounts(1000, 64, 64), row_weight=weight, solver=solver)
     training_layer = HardConstraintLayer(
         problem,
-        discretization,
+        points,
         training_rows or RowCounts(250, 32, 32),
         solver=LevenbergMarquardt(gtol=1e-4, max_steps=10),
         adjoint=DetachedAdjoint(),
-        row_weight=row_weight,
+        row_weight=weight,
     )
-    return HardConstraintExpert(_backbone(problem, frame, n_basis, widths, seed, dtype), layer, training_layer)
+    backbone = _backbone(problem, frame or generic_frame(family), n_basis, widths, seed, dtype)
+    return HardConstraintExpert(backbone, layer, training_layer)
 
 
 def soft_expert(
-    family: ProblemFamily | Problem,
+    family: Family,
     *,
     frame: Frame | None = None,
-    widths: Sequence[int] = (64, 64),
+    widths: Sequence[int] = WIDTHS,
     seed: int = 0,
     dtype: torch.dtype = torch.float32,
     rows: RowCounts | None = None,
     sampler: AbstractSampler | None = None,
     row_weight: AbstractRowWeight | None = None,
 ) -> SoftConstraintExpert:
-    """The soft-constraint rival with the same frame and network; arguments as ``parametric_expert``."""
-    frame, problem = frame or generic_frame(family), _problem(family)
-    row_weight = row_weight or default_row_weight(family)
+    """The soft-constraint rival: u = g + m N(ξ(x; p)) with the frame and network of ``parametric_expert``, no solve.
+
+    Arguments:
+        family: what varies; a plain ``Problem`` is a family of one.
+        frame: coordinates and lifting (default ``generic_frame(family)``).
+        widths: hidden layers of the network (default (64, 64)).
+        seed: of the initial weights.
+        dtype: of the network while it is trained (default float32; call ``.double()`` for inference).
+        rows: points of a training step (default 1000 inside, 64 on each face: four times those on which
+            ``parametric_expert`` trains).
+        sampler: as for ``parametric_expert``.
+        row_weight: default ``default_row_weight(family)``.
+
+    Raises:
+        ValueError: sizes below one; when it is called: conditions that the frame's lifting promises and misses.
+
+    Source: Raissi, Perdikaris & Karniadakis, J. Comput. Phys. 378 (2019).
+    """
+    problem = family.problem
     layer = HardConstraintLayer(
         problem,
         Collocation(sampler or _default_sampler(problem)),
         rows or RowCounts(1000, 64, 64),
-        row_weight=row_weight,
+        row_weight=row_weight or default_row_weight(family),
     )
-    return SoftConstraintExpert(_backbone(problem, frame, 1, widths, seed, dtype), layer)
-
-
-def _problem(family: ProblemFamily | Problem) -> Problem:
-    return family.problem if isinstance(family, ProblemFamily) else family
+    return SoftConstraintExpert(_backbone(problem, frame or generic_frame(family), 1, widths, seed, dtype), layer)
 
 
 def _backbone(

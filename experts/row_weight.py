@@ -11,7 +11,7 @@ from torch import Tensor
 
 from pdesolve.domains.geometry import Box
 from pdesolve.frames.agreement import values_disagree
-from pdesolve.problem import Problem, ProblemFamily
+from pdesolve.problem import Family
 
 
 class AbstractRowWeight(abc.ABC):
@@ -24,7 +24,7 @@ class AbstractRowWeight(abc.ABC):
 
 @dataclass(frozen=True)
 class Unweighted(AbstractRowWeight):
-    """ω = 1: right for steady problems and for initial values that agree with the boundary's."""
+    """ω = 1: right for steady problems and for initial values that agree with the boundary's (the default there)."""
 
     def __call__(self, coordinates: Mapping[str, Tensor], domain: Box) -> Tensor:
         return torch.ones_like(next(iter(coordinates.values())))
@@ -58,6 +58,6 @@ class TimePower(AbstractRowWeight):
         return span * ((coordinates["t"] - start) / span).clamp_min(1e-12) ** self.power
 
 
-def default_row_weight(problem: Problem | ProblemFamily) -> AbstractRowWeight:
+def default_row_weight(family: Family) -> AbstractRowWeight:
     """``TimePower()`` where an initial value contradicts a boundary value for some member, else ``Unweighted``."""
-    return TimePower() if values_disagree(problem) else Unweighted()
+    return TimePower() if values_disagree(family) else Unweighted()

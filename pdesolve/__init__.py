@@ -1,6 +1,6 @@
 """pdesolve: PDEs solved by mixtures of experts that meet the equation as a hard constraint, in PyTorch."""
 
-from pdesolve.condition import Dirichlet, InitialCondition, Neumann, Periodic, Robin
+from pdesolve.condition import AbstractCondition, Dirichlet, InitialCondition, Neumann, Periodic, Robin
 from pdesolve.discretization.abstract import AbstractDiscretization
 from pdesolve.discretization.ansatz import Ansatz
 from pdesolve.discretization.collocation import Collocation, ForwardMode, TaylorMode
@@ -54,8 +54,14 @@ from pdesolve.pde.abstract import AbstractPDE, FunctionPDE
 from pdesolve.pde.burgers import Burgers
 from pdesolve.pde.diffusion_sorption import DiffusionSorption
 from pdesolve.pde.heat import Heat
-from pdesolve.problem import LogUniform, Problem, ProblemFamily, Uniform
-from pdesolve.reference import MethodOfLines, diffusion_sorption_family, diffusion_sorption_problem, reference_solution
+from pdesolve.problem import AbstractDistribution, Family, LogUniform, Problem, ProblemFamily, Uniform
+from pdesolve.reference import (
+    MethodOfLines,
+    diffusion_sorption_family,
+    diffusion_sorption_frame,
+    diffusion_sorption_problem,
+    reference_solution,
+)
 from pdesolve.solution import Solution
 from pdesolve.status import SolveError, SolveStatus
 from pdesolve.training import (
@@ -76,9 +82,11 @@ __version__ = "0.1.0"
 
 __all__ = [
     "AbstractAdjoint",
+    "AbstractCondition",
     "AbstractCoordinateMap",
     "AbstractCoupling",
     "AbstractDiscretization",
+    "AbstractDistribution",
     "AbstractExpert",
     "AbstractLifting",
     "AbstractNonlinearSolver",
@@ -102,6 +110,7 @@ __all__ = [
     "DiffusionSorption",
     "Dirichlet",
     "EarlyStop",
+    "Family",
     "Field",
     "FiniteDifferences",
     "FixedRidge",
@@ -159,6 +168,7 @@ __all__ = [
     "Whitening",
     "cartesian_decomposition",
     "diffusion_sorption_family",
+    "diffusion_sorption_frame",
     "diffusion_sorption_problem",
     "generic_frame",
     "load_expert",

@@ -52,5 +52,11 @@ class Field:
         return self.values[:, self.names.index(name)]
 
     def case(self, index: int) -> Field:
-        """One case of the batch, as a batch of one."""
+        """One case of the batch, as a batch of one.
+
+        Raises:
+            IndexError: no such case; negative numbers are none.
+        """
+        if not 0 <= index < self.batch:
+            raise IndexError(f"case {index}: the field has the cases 0 to {self.batch - 1}")
         return Field(self.values[index : index + 1], self.grid, self.names)

@@ -26,6 +26,9 @@ class Solution:
         parameters: name -> (batch,), the cases' parameters.
         interfaces: positions of patch interfaces by axis, for plots.
         provenance: JSON-compatible record of problem, method, versions and seeds.
+
+    Raises:
+        ValueError: status codes that are not (batch, n_patches).
     """
 
     field: Field
@@ -62,7 +65,13 @@ class Solution:
         """‖u - exact‖₂ / ‖exact‖₂ of each case, (batch,).
 
         Arguments:
-            exact: (batch, component, *grid).
+            exact: (batch, component, *grid), on the field's device.
+
+        Raises:
+            ValueError: another shape than the field's values.
+
+        Notes:
+            Infinite or NaN for a case whose exact solution is zero.
         """
         if exact.shape != self.field.values.shape:
             raise ValueError(f"exact has shape {tuple(exact.shape)}, the field {tuple(self.field.values.shape)}")

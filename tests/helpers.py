@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from pdesolve.condition import Condition, Dirichlet, InitialCondition
+from pdesolve.condition import AbstractCondition, Dirichlet, InitialCondition
 from pdesolve.discretization.ansatz import Ansatz
 from pdesolve.discretization.collocation import Collocation
 from pdesolve.discretization.finite_differences import FiniteDifferences
@@ -105,7 +105,7 @@ def _exact_case(
     pde: AbstractPDE,
     domain: Any,
     exact: dict[str, Callable[..., Tensor]],
-    conditions: list[Condition],
+    conditions: list[AbstractCondition],
     shape: tuple[int, ...],
     linear: bool,
     terms: dict[str, set[str]],
@@ -122,7 +122,7 @@ def _heat(x: Tensor, t: Any) -> Tensor:
 
 
 def _heat_1d() -> ExactCase:
-    conditions: list[Condition] = [InitialCondition(lambda x: x**4), Dirichlet(lambda x, t: _heat(x, t))]
+    conditions: list[AbstractCondition] = [InitialCondition(lambda x: x**4), Dirichlet(lambda x, t: _heat(x, t))]
     terms = {"u": {"", "t", "xx"}}
     return _exact_case("heat 1-D", Heat(0.5), SPACE_TIME, {"u": _heat}, conditions, (11, 13), True, terms)
 
@@ -131,7 +131,7 @@ def _heat_2d() -> ExactCase:
     def exact(x: Tensor, y: Tensor, t: Any) -> Tensor:
         return x * x + 2 * y * y - x * y + 6 * t
 
-    conditions: list[Condition] = [InitialCondition(lambda x, y: exact(x, y, 0.0)), Dirichlet(exact)]
+    conditions: list[AbstractCondition] = [InitialCondition(lambda x, y: exact(x, y, 0.0)), Dirichlet(exact)]
     domain = SQUARE * TimeInterval(0, 1)
     terms = {"u": {"", "t", "xx", "yy"}}
     return _exact_case("heat 2-D", Heat(1.0, "xy"), domain, {"u": exact}, conditions, (7, 8, 9), True, terms)
@@ -153,7 +153,7 @@ def _burgers() -> ExactCase:
     pde = FunctionPDE(
         lambda f, c, p: f.u.t + f.u * f.u.x - p.nu * f.u.xx - c.x - (1 + c.x * c.t) * c.t, parameters={"nu": 0.05}
     )
-    conditions: list[Condition] = [InitialCondition(1.0), Dirichlet(exact)]
+    conditions: list[AbstractCondition] = [InitialCondition(1.0), Dirichlet(exact)]
     terms = {"u": {"", "t", "x", "xx"}}
     return _exact_case("Burgers", pde, SPACE_TIME, {"u": exact}, conditions, (11, 13), False, terms)
 
@@ -163,7 +163,7 @@ def _transport() -> ExactCase:
         return (x - 0.5 * t) ** 3
 
     pde = FunctionPDE(lambda f, c, p: f.u.t + 0.5 * f.u.x)
-    conditions: list[Condition] = [InitialCondition(lambda x: x**3), Dirichlet(exact, on="left")]
+    conditions: list[AbstractCondition] = [InitialCondition(lambda x: x**3), Dirichlet(exact, on="left")]
     terms = {"u": {"", "t", "x"}}
     return _exact_case("transport", pde, SPACE_TIME, {"u": exact}, conditions, (11, 13), True, terms)
 
@@ -173,7 +173,7 @@ def _wave() -> ExactCase:
         return (x - t) ** 3 + (x + t) ** 2
 
     pde = FunctionPDE(lambda f, c, p: f.u.tt - f.u.xx)
-    conditions: list[Condition] = [
+    conditions: list[AbstractCondition] = [
         InitialCondition(lambda x: x**3 + x**2),
         InitialCondition(lambda x: -3 * x**2 + 2 * x, order=1),
         Dirichlet(exact),
@@ -194,7 +194,7 @@ def _system() -> ExactCase:
         source = (c.x * c.x + 2 * c.t) * (1 + c.x * c.t)
         return f.u.t - f.u.xx + product - source, f.v.t - f.v.xx - product - c.x + source
 
-    conditions: list[Condition] = [
+    conditions: list[AbstractCondition] = [
         InitialCondition(lambda x: x * x, field="u"),
         InitialCondition(1.0, field="v"),
         Dirichlet(u, field="u"),

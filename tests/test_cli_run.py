@@ -17,9 +17,11 @@ import torch
 
 from pdesolve.cli import config, main, registry, run_results
 from pdesolve.cli.config import MAX_BYTES, load_config, parse
+from pdesolve.cli.readers import ConfigError
 from pdesolve.cli.run_folder import RESULTS
 from pdesolve.results import load
-from pdesolve.training import TrainingError, load_expert
+from pdesolve.training import load_expert
+from pdesolve.training.errors import StepFailure
 from pdesolve.training.folder_lock import locked
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -173,6 +175,22 @@ def test_examples_are_valid() -> None:
 # ---------------------------------------------------------------------------------------------- going on
 
 
+@pytest.mark.parametrize(
+    ("config", "message"),
+    [
+        ({"schema": 1, "width": 3}, "unknown section 'width'"),
+        ({"n_basis": 16}, "the version is missing"),
+        ({"schema": 1, "problem": {"name": "heat"}, "training": {"steps": 1}, "method": {"widths": [0]}}, "widths"),
+        ({"schema": 1, "problem": {"name": "heta"}, "training": {"steps": 1}}, "heta.*heat"),
+        ({"schema": 2, "problem": {"name": "heat"}, "training": {"steps": 1}}, "newer"),
+    ],
+    ids=["foreign", "no run", "size", "name", "newer"],
+)
+def test_an_expert_of_another_program_is_not_rebuilt(config: dict[str, Any], message: str) -> None:
+    with pytest.raises(ConfigError, match=message):
+        registry.rebuild_expert(config)
+
+
 def parameters(folder: str) -> dict[str, torch.Tensor]:
     return load_expert(Path(folder, "expert.safetensors"), registry.rebuild_expert).state_dict()
 
@@ -227,12 +245,22 @@ def test_disk_full(monkeypatch: pytest.MonkeyPatch, capsys: Capture) -> None:
     assert Path("runs/run/checkpoints/latest").exists()
 
 
-@pytest.mark.parametrize(("message", "code"), [("no case could be used", 4), ("out of memory (8 GiB)", 5)])
-def test_training_fails(message: str, code: int, monkeypatch: pytest.MonkeyPatch, capsys: Capture) -> None:
+@pytest.mark.parametrize(
+    ("error", "message", "code"),
+    [
+        (StepFailure("no case could be used"), "no case could be used", 4),
+        (MemoryError("8 GiB"), "out of memory (8 GiB)", 5),
+        (RuntimeError("DefaultCPUAllocator: can't allocate memory"), "use a smaller batch", 5),
+    ],
+    ids=["no case", "memory", "torch's memory"],
+)
+def test_training_fails(
+    error: Exception, message: str, code: int, monkeypatch: pytest.MonkeyPatch, capsys: Capture
+) -> None:
     def failing(*_: Any, **__: Any) -> None:
-        raise TrainingError(message, 1, None)
+        raise error
 
-    monkeypatch.setattr("pdesolve.training.train", failing)
+    monkeypatch.setattr("pdesolve.training.run.evaluate", failing)
     assert message in fails(capsys, code, write(TINY))
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -141,6 +142,25 @@ def test_newer_version_other_model_and_dtype_are_refused(saved: Path) -> None:
 def test_record_of_the_wrong_form_is_refused(saved: Path, changes: dict[str, Any]) -> None:
     with pytest.raises(CheckpointError):
         load_expert(rewritten(saved, **changes), build)
+
+
+def test_record_without_configuration_and_a_depth_bomb_are_refused(saved: Path) -> None:
+    def stored(text: str) -> Path:
+        digest = hashlib.sha256(text.encode()).hexdigest()
+        about = {"format": "pdesolve-expert", "record": text, "sha256": digest}
+        saved.write_bytes(save({"a": torch.zeros(2)}, about))
+        return saved
+
+    for text in ('{"schema": 1, "tensors": {}}', "[" * 10**5, "no JSON"):
+        with pytest.raises(CheckpointError, match=r"expert\.safetensors"):
+            load_expert(stored(text), build)
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="the system has no named pipes")
+def test_a_pipe_is_not_waited_for(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "e.safetensors")
+    with pytest.raises(CheckpointError, match="regular file"):
+        load_expert(tmp_path / "e.safetensors", build)
 
 
 def test_mistakes_when_saving(tmp_path: Path) -> None:

@@ -12,9 +12,10 @@ from torch import Tensor
 
 from pdesolve.condition import Dirichlet, InitialCondition, Neumann, Robin, value_at
 from pdesolve.domains import Box, Interval, StructuredGrid, TimeInterval
-from pdesolve.frames.abstract import AbstractLifting, FunctionLifting, points_at
+from pdesolve.frames.abstract import AbstractLifting, FunctionCoordinates, FunctionLifting, points_at
 from pdesolve.frames.additive import AdditiveLifting
-from pdesolve.frames.diffusivity import largest_diffusivity
+from pdesolve.frames.agreement import fluxes_disagree
+from pdesolve.frames.diffusivity import largest_diffusivity, prescribed_values
 from pdesolve.frames.generic import generic_frame
 from pdesolve.frames.similarity import SimilarityCoordinates, SimilarityLifting
 from pdesolve.frames.transfinite import ScaledCoordinates, TransfiniteLifting
@@ -68,6 +69,24 @@ def system() -> Problem:
     return Problem(pde, SPACE_TIME, [*conditions, Robin(2.0, 1.0, 1.0, field="v", on="right")])
 
 
+def beside() -> Problem:
+    """v has no time derivative and so no initial value; its boundary value changes in time."""
+    pde = FunctionPDE(lambda f, c, p: (f.u.t - f.u.xx - f.v, f.v.xx - f.u), fields=("u", "v"))
+    conditions = [InitialCondition(lambda x: x, field="u"), Dirichlet(lambda x: x, field="u")]
+    return Problem(pde, SPACE_TIME, [*conditions, Dirichlet(lambda t: 1.0 + t, field="v")])
+
+
+def jerk() -> Problem:
+    """Third order in time: u = t² e^x."""
+    pde = FunctionPDE(lambda f, c, p: f.u.ttt - f.u.x + c.t**2 * torch.exp(c.x))
+    start = [
+        InitialCondition(0.0),
+        InitialCondition(0.0, order=1),
+        InitialCondition(lambda x: 2 * torch.exp(x), order=2),
+    ]
+    return Problem(pde, SPACE_TIME, [*start, Dirichlet(lambda x, t: t**2 * torch.exp(x))])
+
+
 LIFTINGS: dict[str, Callable[[], tuple[Problem, AbstractLifting]]] = {
     "transfinite, agreeing": lambda: (p := smooth(), TransfiniteLifting(p)),
     "transfinite, disagreeing": lambda: (p := jump(), TransfiniteLifting(p)),
@@ -76,6 +95,15 @@ LIFTINGS: dict[str, Callable[[], tuple[Problem, AbstractLifting]]] = {
     "transfinite, plane": lambda: (p := plane(), TransfiniteLifting(p)),
     "transfinite, steady": lambda: (p := poisson(), TransfiniteLifting(p)),
     "transfinite, two fields": lambda: (p := system(), TransfiniteLifting(p)),
+    "additive": lambda: (p := smooth(), AdditiveLifting(p)),
+    "additive, parameters": lambda: (p := parametric(), AdditiveLifting(p)),
+    "additive, second order in time": lambda: (p := wave(), AdditiveLifting(p)),
+    "additive, plane": lambda: (p := plane(), AdditiveLifting(p)),
+    "additive, steady": lambda: (p := poisson(), AdditiveLifting(p)),
+    "additive, two fields": lambda: (p := system(), AdditiveLifting(p)),
+    "additive, no initial value": lambda: (p := beside(), AdditiveLifting(p)),
+    "additive, third order in time": lambda: (p := jerk(), AdditiveLifting(p)),
+    "transfinite, third order in time": lambda: (p := jerk(), TransfiniteLifting(p)),
     "similarity, agreeing": lambda: (p := smooth(), SimilarityLifting(p)),
     "similarity, disagreeing": lambda: (p := jump(), SimilarityLifting(p)),
     "similarity, parameters": lambda: (p := parametric(), SimilarityLifting(p)),
@@ -165,17 +193,26 @@ def test_conditions_that_agree_are_met_at_corners_too(name):
     torch.testing.assert_close(found[edge], exact[edge], rtol=1e-9, atol=1e-9)
 
 
-def test_the_initial_slope_of_a_wave_is_imposed():
+@pytest.mark.parametrize("make", [TransfiniteLifting, AdditiveLifting])
+def test_the_initial_slope_of_a_wave_is_imposed(make):
     problem = wave()
     at = on_face(problem, "initial")
     terms = closure(("t",))
     jets = {axis: Jet.variable(value, axis, terms) for axis, value in at.items()}
     known = points_at(jets, {})
-    lift, multiplier = (
-        f(known)["u"] for f in (TransfiniteLifting(problem).lift, TransfiniteLifting(problem).multiplier)
-    )
+    lift, multiplier = (f(known)["u"] for f in (make(problem).lift, make(problem).multiplier))
     u = lift + multiplier * torch.sin(3.0 * jets["x"] + jets["t"])
     torch.testing.assert_close(u.term("t"), 2 * at["x"], rtol=1e-9, atol=1e-9)
+
+
+@pytest.mark.parametrize("make", [TransfiniteLifting, AdditiveLifting])
+def test_initial_rates_of_any_order_are_imposed(make):
+    """u_tt = 2 e^x at the start, whatever v is."""
+    problem, at = jerk(), on_face(jerk(), "initial")
+    jets = {axis: Jet.variable(value, axis, closure(("tt",))) for axis, value in at.items()}
+    lift, multiplier = (f(points_at(jets, {}))["u"] for f in (make(problem).lift, make(problem).multiplier))
+    u = lift + multiplier * torch.sin(3.0 * jets["x"] + jets["t"])
+    torch.testing.assert_close(u.term("tt"), 2 * torch.exp(at["x"]), rtol=1e-9, atol=1e-9)
 
 
 def test_the_multiplier_lets_the_interior_free():
@@ -241,6 +278,9 @@ def test_generic_frame_chooses_by_equation():
     assert isinstance(generic_frame(jump()).lifting, SimilarityLifting)
     for make in (wave, plane, poisson, system):
         assert isinstance(generic_frame(make()).lifting, AdditiveLifting)
+    walls = [InitialCondition(0.0), InitialCondition(1.0, order=1), Dirichlet(0.0)]
+    pulled = Problem(FunctionPDE(lambda f, c, p: f.u.tt - f.u.xx), SPACE_TIME, walls)
+    assert isinstance(generic_frame(pulled).lifting, TransfiniteLifting)  # u_t = 1 inside, 0 at the walls
 
 
 @pytest.mark.parametrize("make", [jump, smooth, parametric])
@@ -287,6 +327,35 @@ def test_similarity_needs_one_parabolic_field():
         SimilarityCoordinates(wave())
     with pytest.raises(ValueError, match="one field"):
         SimilarityLifting(system())
+
+
+def test_a_problem_without_parameters_stays_on_the_device_of_its_points():
+    """The meta device computes no values but refuses to mix devices, as CUDA does."""
+    pde = FunctionPDE(lambda f, c, p: f.u.t - 0.1 * f.u.xx)
+    problem = Problem(pde, SPACE_TIME, [InitialCondition(1.0), Dirichlet(0.0)])
+    at = points_at({axis: torch.full((1, 1, 4), 0.5, dtype=torch.float64, device="meta") for axis in "tx"}, {})
+    lifting = SimilarityLifting(problem)
+    assert {lifting.lift(at)["u"].device.type, lifting.multiplier(at)["u"].device.type} == {"meta"}
+
+
+def test_wrong_functions_are_refused():
+    with pytest.raises(TypeError, match="write \\('left',\\)"):
+        FunctionLifting(lambda x: x, lambda x: x, "left")
+    with pytest.raises(ValueError, match=r"'lefft'.*'left'"):
+        FunctionLifting(lambda x: x, lambda x: x, ("lefft",))
+    with pytest.raises(TypeError, match="got float"):
+        FunctionCoordinates(lambda x: x, 1.0)
+
+
+def test_a_condition_without_a_value_at_times_leaves_the_rest_to_look_at():
+    """α = t vanishes at first: u is not prescribed there, and nothing else becomes infinite."""
+    for start in (0.0, lambda x: x):
+        film = Robin(1.0, alpha=lambda t: t, beta=1.0, on="right")
+        problem = heat(InitialCondition(start), Dirichlet(lambda t: 1.0 - torch.exp(-t), on="left"), film)
+        assert bool(torch.isfinite(prescribed_values(problem, "u", problem.batch_parameters())).all())
+        assert bool(torch.isfinite(largest_diffusivity(problem, "x", problem.batch_parameters())).all())
+    assert fluxes_disagree(problem) is False
+    assert fluxes_disagree(heat(InitialCondition(0.0), Dirichlet(0.0, on="left"), film)) is True
 
 
 def test_a_function_lifting_that_reads_what_there_is_not_is_refused():

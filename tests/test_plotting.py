@@ -106,6 +106,12 @@ def test_interfaces(tmp_path: Path, axes: str, axis: str) -> None:
     check_picture(path, (10.0, 6.2))
 
 
+def test_a_case_without_an_error_counts_as_failed(tmp_path: Path) -> None:
+    """JSON has None where an error is not finite, as in the summary of a run."""
+    rows = [{"method": m, "error": error} for m in "ab" for error in (1e-3, None, float("inf"))]
+    check_picture(plot_methods(rows, tmp_path / "m.png"), (8.0, 1.3 + 0.62 * 2))
+
+
 def test_history_and_methods(tmp_path: Path) -> None:
     history = {"total": [1.0, 0.1, 0.01], "residual": [0.5, float("nan"), 0.0], "one": [float("inf"), 1.0, -1.0]}
     check_picture(plot_history(history, tmp_path / "h.png"), (8.0, 4.2))

@@ -3,21 +3,33 @@
 from __future__ import annotations
 
 import math
+from dataclasses import dataclass
 from typing import Any
 
 import pytest
 import torch
 from helpers import EQUATIONS, EXACT_CASES, SPACE_TIME, SQUARE, named, seeded, uniform
 
-from pdesolve.condition import Dirichlet, InitialCondition, Neumann, Periodic, Robin
-from pdesolve.domains import Interval, TimeInterval
+from pdesolve.condition import (
+    AbstractCondition,
+    ConditionRegister,
+    Dirichlet,
+    InitialCondition,
+    Neumann,
+    Periodic,
+    Robin,
+    Value,
+)
+from pdesolve.domains import Interval, StructuredGrid, TimeInterval
+from pdesolve.field import Field
+from pdesolve.frames.generic import generic_frame
 from pdesolve.namespace import Namespace
 from pdesolve.pde.abstract import AbstractPDE, FunctionPDE
 from pdesolve.pde.burgers import Burgers
 from pdesolve.pde.diffusion_sorption import DiffusionSorption
 from pdesolve.pde.heat import Heat
 from pdesolve.pde.trace import evaluate
-from pdesolve.problem import LogUniform, Problem, ProblemFamily, Uniform
+from pdesolve.problem import AbstractDistribution, Family, LogUniform, Problem, ProblemFamily, Uniform
 
 START = InitialCondition(0.0)
 
@@ -209,15 +221,16 @@ def test_heat_refuses_axes_that_are_no_space_axes(axes):
         lambda: DiffusionSorption(porosity=1.5),
         lambda: DiffusionSorption(porosity=0.0),
         lambda: Heat(axes="xx"),
+        lambda: Heat(kappa=10**400),
     ],
-    ids=["kappa < 0", "kappa = 0", "nu < 0", "D < 0", "porosity > 1", "porosity = 0", "axis twice"],
+    ids=["kappa < 0", "kappa = 0", "nu < 0", "D < 0", "porosity > 1", "porosity = 0", "axis twice", "huge"],
 )
 def test_unphysical_parameters_are_refused(make):
     with pytest.raises(ValueError, match=r"kappa|nu|D|porosity|axes"):
         make()
 
 
-@pytest.mark.parametrize("value", [math.nan, math.inf, -math.inf, True, "1e-6", None, [1.0]])
+@pytest.mark.parametrize("value", [math.nan, math.inf, 10**400, True, "1e-6", None, [1.0]])
 def test_parameters_that_are_no_finite_numbers_are_refused(value):
     with pytest.raises((TypeError, ValueError), match="'kappa' must be a finite number"):
         heat(kappa=value)
@@ -257,6 +270,7 @@ def test_a_parameter_with_the_name_of_an_axis_is_refused():
         ((START, Periodic("x"), Periodic("x")), ValueError, "twice|two"),
         ((InitialCondition(0.0, order=1), START, Dirichlet(0.0)), ValueError, "order 1"),
         ((InitialCondition(0.0, order=-1), Dirichlet(0.0)), ValueError, "order -1"),
+        ((InitialCondition(0.0, order=0.5), START, Dirichlet(0.0)), TypeError, "integer, got 0.5"),
         ((InitialCondition(0.0, field="v"), Dirichlet(0.0)), ValueError, "unknown field 'v'"),
         ((START, Dirichlet(math.nan)), ValueError, "not finite"),
         ((InitialCondition(math.inf), Dirichlet(0.0)), ValueError, "not finite"),
@@ -270,6 +284,9 @@ def test_a_parameter_with_the_name_of_an_axis_is_refused():
         ((START, Dirichlet(torch.zeros(3))), TypeError, "Tensor"),
         ((START, Dirichlet(torch.sin)), (TypeError, ValueError), "argument|signature.*lambda|lambda"),
         ((InitialCondition(lambda x: math.sin(x)), Dirichlet(0.0)), (TypeError, ValueError), "initial condition"),
+        ((InitialCondition(lambda x: x[:3]), Dirichlet(0.0)), ValueError, r"shape \(3,\)"),
+        ((InitialCondition(lambda x: torch.exp(1j * x)), Dirichlet(0.0)), TypeError, "real"),
+        ((START, Dirichlet(10**400)), ValueError, "not finite"),
         ((START, "u = 0"), TypeError, "str is no condition"),
         ((START, 0.0), TypeError, "float is no condition"),
     ],
@@ -303,6 +320,56 @@ def test_each_field_needs_conditions_for_its_own_order_only():
     pde = FunctionPDE(lambda f, c, p: (f.u.t - f.u.xx - f.v, f.v - f.u**2), fields=("u", "v"))
     conditions = (InitialCondition(0.0, field="u"), Dirichlet(0.0, field="u"))
     assert len(Problem(pde, SPACE_TIME, conditions).resolved.faces) == 2
+
+
+def test_an_initial_order_is_that_of_its_own_field():
+    """u_tt = v_xx takes u and u_t, v_t = u_xx takes v only."""
+    pde = FunctionPDE(lambda f, c, p: (f.u.tt - f.v.xx, f.v.t - f.u.xx), fields=("u", "v"))
+    walls = tuple(Dirichlet(0.0, field=name) for name in ("u", "v"))
+    starts = (InitialCondition(0.0, "u"), InitialCondition(1.0, "u", order=1), InitialCondition(0.0, "v"))
+    assert len(Problem(pde, SPACE_TIME, starts + walls).resolved.initial) == 3
+    with pytest.raises(ValueError, match="order 1 for field 'v', whose equation is of order 1"):
+        Problem(pde, SPACE_TIME, (*starts, InitialCondition(0.0, "v", order=1), *walls))
+
+
+@dataclass(frozen=True)
+class Film(AbstractCondition):
+    """A user's own condition: loss through a film of thickness d on the right, nothing on the left."""
+
+    thickness: str
+
+    @property
+    def values(self) -> tuple[Value, ...]:
+        return (self._thickness,)
+
+    def resolve(self, register: ConditionRegister) -> None:
+        register.add_faces("Film", "right", None, alpha=1.0, beta=self._thickness, value=0.0)
+        register.add_faces("Film", "left", None, alpha=0.0, beta=1.0, value=0.0)
+
+    @property
+    def _thickness(self) -> Value:
+        return {"d": lambda d: d, "e": lambda e: e}[self.thickness]
+
+
+def test_a_condition_of_ones_own_is_one_class():
+    problem = heat(START, Film("d"), d=0.5)
+    left, right = (problem.resolved.face("u", name) for name in ("left", "right"))
+    assert left.is_neumann
+    assert (right.alpha, right.value, right.beta(d=0.5)) == (1.0, 0.0, 0.5)
+    with pytest.raises(ValueError, match="'e', which is neither an axis nor a parameter"):
+        heat(START, Film("e"))
+    with pytest.raises(ValueError, match="two conditions on boundary 'left'"):
+        heat(START, Film("d"), Dirichlet(0.0), d=0.5)
+
+
+def test_large_values_of_conditions_are_no_infinities():
+    assert heat(InitialCondition(lambda u0: 1e200), Dirichlet(1e200), u0=1.0).resolved.faces[0].value == 1e200
+
+
+def test_conditions_may_come_from_a_generator_or_alone():
+    assert len(Problem(Heat(), SPACE_TIME, (c for c in (START, Dirichlet(0.0)))).conditions) == 2
+    steady = FunctionPDE(lambda f, c, p: f.u.xx + f.u.yy)
+    assert len(Problem(steady, SQUARE, Dirichlet(0.0)).conditions) == 1
 
 
 def test_conditions_resolve_by_field_and_boundary():
@@ -392,12 +459,72 @@ def test_wrong_families_are_refused(distributions, error, message):
         ProblemFamily(heat(), distributions)
 
 
-@pytest.mark.parametrize("bounds", [(1.0, 0.0), (0.0, 0.0), (math.nan, 1.0), (0.0, math.inf)])
+def test_a_family_is_of_a_problem_and_has_members():
+    with pytest.raises(TypeError, match="Problem, got Heat"):
+        ProblemFamily(Heat(), {"kappa": Uniform(0, 1)})
+    with pytest.raises(ValueError, match="number of members must be at least 1, got -1"):
+        ProblemFamily(heat(), {"kappa": Uniform(0, 1)}).sample(-1, seeded())
+
+
+def test_a_problem_is_a_family_of_one():
+    problem = heat(kappa=0.25)
+    family = ProblemFamily(problem, {"kappa": Uniform(0.1, 0.9)})
+    assert all(isinstance(f, Family) and f.problem is problem for f in (problem, family))
+    assert (dict(problem.distributions), list(family.distributions)) == ({}, ["kappa"])
+    assert problem.sample(5, seeded())["kappa"].tolist() == [0.25]
+
+
+@dataclass(frozen=True)
+class Choice(AbstractDistribution):
+    """A user's own distribution: one of two values."""
+
+    low: float
+    high: float
+
+    @property
+    def ends(self) -> tuple[float, float]:
+        return self.low, self.high
+
+    def sample(self, n: int, generator: torch.Generator) -> torch.Tensor:
+        drawn = torch.randint(2, (n,), generator=generator)
+        return torch.tensor([self.low, self.high], dtype=torch.float64)[drawn]
+
+    def scaled(self, value: torch.Tensor) -> torch.Tensor:
+        return 2.0 * (value - self.low) / (self.high - self.low) - 1.0
+
+
+def test_a_distribution_of_ones_own_is_one_class():
+    family = ProblemFamily(heat(), {"kappa": Choice(0.1, 0.9)})
+    assert set(family.sample(50, seeded())["kappa"].tolist()) == {0.1, 0.9}
+    assert generic_frame(family).coordinates.n_features == 3
+
+
+@pytest.mark.parametrize("bounds", [(1.0, 0.0), (0.0, 0.0), (math.nan, 1.0), (0.0, math.inf), (0.0, 10**400)])
 def test_wrong_ranges_are_refused(bounds):
     with pytest.raises(ValueError, match="range needs"):
         Uniform(*bounds)
     with pytest.raises(ValueError, match="range needs"):
         LogUniform(*bounds)
+    with pytest.raises(TypeError, match="lower must be a real number, got '0'"):
+        Uniform("0", 1.0)
+    with pytest.raises(TypeError, match="lower must be a real number, got '1'"):
+        LogUniform("1", 2.0)
+
+
+def test_a_residual_may_compare_a_field():
+    """A diffusivity of its own on either side of zero."""
+    problem = of(lambda f, c, p: f.u.t - torch.where((f.u > 0) & (f.u <= 1), 1.0, 2.0) * f.u.xx)
+    other = of(lambda f, c, p: f.u.t - torch.where((f.u < 0) | (f.u >= 2), 1.0, 2.0) * f.u.xx)
+    assert problem.trace.terms == other.trace.terms == (("u", ""), ("u", "t"), ("u", "xx"))
+
+
+def test_a_case_of_a_field_that_is_not_there_is_refused():
+    grid = StructuredGrid.uniform(SPACE_TIME, (3, 4))
+    field = Field(torch.arange(24.0).reshape(2, 1, 3, 4), grid, ("u",))
+    assert torch.equal(field.case(1).values, field.values[1:])
+    for index in (-1, 2):
+        with pytest.raises(IndexError, match=f"case {index}: the field has the cases 0 to 1"):
+            field.case(index)
 
 
 def test_a_system_by_subclass():

@@ -37,6 +37,8 @@ def test_parameters_that_break_the_frame_s_promise_are_refused() -> None:
     expert({"b": 0.0}, GRID)
     with pytest.raises(ValueError, match=r"'left'.*ProblemFamily"):
         expert({"b": 1.0}, GRID)
+    with pytest.raises(ValueError, match=r"'left'.*ProblemFamily"):
+        expert({"b": torch.tensor([math.nan, 1.0])}, GRID)  # one that is not a number hides no other
     with pytest.raises(ValueError, match=r"'left'"):
         ps.soft_expert(rising())({"b": 1.0}, GRID)
 
@@ -54,6 +56,33 @@ def test_a_lifting_of_ones_own_is_checked(lift: object, multiplier: object, wher
     frame = ps.Frame(ps.ScaledCoordinates(problem), lifting)
     with pytest.raises(ValueError, match=where):
         ps.parametric_expert(problem, n_basis=4, frame=frame, dtype=torch.float64)({}, GRID)
+
+
+def wave(conditions: list) -> ps.Problem:  # type: ignore[type-arg]
+    return ps.Problem(lambda f, c, p: f.u.tt - f.u.xx, DOMAIN, conditions)
+
+
+def test_a_lifting_that_leaves_the_initial_velocity_free_is_refused() -> None:
+    """m = t x (1 - x) vanishes at the start, its time derivative does not: u_t(0) would be anything."""
+    start = ps.InitialCondition(lambda x: torch.sin(math.pi * x))
+    problem = wave([start, ps.InitialCondition(0.0, order=1), ps.Dirichlet(0.0)])
+    imposed = ("left", "right", "initial")
+    free = lambda x: torch.sin(math.pi * x), lambda x, t: t * x * (1 - x)
+    wrong = lambda x, t: torch.sin(math.pi * x) * (1 + t), lambda x, t: t**2 * x * (1 - x)
+    for lift, multiplier in (free, wrong):
+        lifting = ps.FunctionLifting(lift, multiplier, imposed)
+        frame = ps.Frame(ps.ScaledCoordinates(problem), lifting)
+        with pytest.raises(ValueError, match=r"'initial' of order 1"):
+            ps.parametric_expert(problem, n_basis=4, frame=frame, dtype=torch.float64)({}, GRID)
+
+
+def test_a_wave_between_moving_ends_is_solved() -> None:
+    """u = sin(2x + 2t): initial velocity and boundary values that change in time."""
+    conditions = [ps.InitialCondition(lambda x: torch.sin(2 * x)), ps.Dirichlet(lambda x, t: torch.sin(2 * x + 2 * t))]
+    problem = wave([*conditions, ps.InitialCondition(lambda x: 2 * torch.cos(2 * x), order=1)])
+    expert = ps.parametric_expert(problem, n_basis=64, widths=(64,), dtype=torch.float64)
+    t, x = GRID.coordinates()["t"], GRID.coordinates()["x"]
+    assert float(expert({}, GRID).relative_error(torch.sin(2 * x + 2 * t)[None, None])) < 0.01
 
 
 def test_a_flux_that_contradicts_the_initial_slope_is_resolved() -> None:

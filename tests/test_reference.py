@@ -393,6 +393,8 @@ def test_nothing_is_cached_unless_asked(tmp_path: Path, monkeypatch: pytest.Monk
     reference_solution(diffusion_sorption_problem(), CASE, COARSE, method=CHEAP)
     assert list(tmp_path.iterdir()) == []
     assert data_folder() == tmp_path / "data"
+    monkeypatch.setenv("PDESOLVE_DATA", "~/cache")
+    assert data_folder() == Path.home() / "cache"
     monkeypatch.delenv("PDESOLVE_DATA")
     assert data_folder() == Path("data") / "generated"
 

@@ -353,7 +353,7 @@ def test_odd_file_names(tmp_path: Path, solution: Solution, name: str) -> None:
 
 @pytest.mark.parametrize("room", [0, 100, 3000, 20_000])
 def test_full_disk_leaves_nothing(saved: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, room: int) -> None:
-    from pdesolve.results import atomic
+    from pdesolve import atomic
 
     class Full(atomic.PatientFile):
         left = room

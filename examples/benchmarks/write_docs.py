@@ -5,10 +5,11 @@ python examples/benchmarks/write_docs.py
 
 from __future__ import annotations
 
-import json
 import sys
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+
+from report import Row, rows_of, seconds_of  # isort: skip
 
 FOLDER = Path(__file__).resolve().parents[2] / "docs" / "benchmarks"
 NAMES = ("diffusion_sorption", "hard_constraint_layer")
@@ -17,45 +18,63 @@ VARIANTS = (("", "CPU"), ("_cuda", "CUDA"))
 HEAD = """# Benchmarks
 
 The tables are written by `examples/benchmarks/write_docs.py` from the JSON files that the scripts in
-`examples/benchmarks/` wrote; `holds` is computed there. The notes above each table are by hand and say what was
+`examples/benchmarks/` wrote; `holds` is computed there. The notes above the tables are by hand and say what was
 measured how. Where nothing is required a row is only shown. A table that was not run says so.
 """
 
 
-def table(rows: list[dict[str, Any]]) -> str:
-    """A Markdown table of rows, with the hardware below."""
+def table(rows: Sequence[Row]) -> str:
+    """A Markdown table of rows."""
     lines = ["| what | value | required | holds | note |", "|---|---|---|---|---|"]
     for row in rows:
-        value = "not run" if row["value"] is None else f"{row['value']:.4g} {row['unit']}".strip()
-        required = "" if row["required"] is None else f"≤ {row['required']:g}"
-        holds = {True: "yes", False: "**no**", None: ""}[row["holds"]]
-        lines.append(f"| {row['claim']} | {value} | {required} | {holds} | {row['note']} |")
-    hardware = sorted({row["hardware"] for row in rows})
-    lines += ["", f"Hardware: {'; '.join(hardware)}. Wall-clock of the script: {rows[-1]['seconds']:.0f} s.", ""]
-    return "\n".join(lines)
+        value = "not run" if row.value is None else f"{row.value:.4g} {row.unit}".strip()
+        required = "" if row.required is None else f"≤ {row.required:g}"
+        holds = {True: "yes", False: "**no**", None: ""}[row.holds]
+        lines.append(f"| {row.claim} | {value} | {required} | {holds} | {row.note} |")
+    return "\n".join(lines) + "\n"
 
 
-def section(name: str) -> str:
+def measured(rows: Sequence[Row]) -> str:
+    """When, on what, and how long: every date and machine that the rows name."""
+    dates, machines = sorted({row.date for row in rows}), sorted({row.hardware for row in rows})
+    seconds = seconds_of(rows)
+    parts = ", ".join(f"{_title(name)} {value:.0f} s" for name, value in seconds.items())
+    kind = " by `--quick`" if any(row.quick for row in rows) else ""
+    return (
+        f"Measured{kind} {', '.join(dates)} on {'; '.join(machines)}. "
+        f"Wall-clock: {sum(seconds.values()):.0f} s ({parts}).\n"
+    )
+
+
+def variant(path: Path) -> list[str]:
+    """One script on one device: a table for each of its sections."""
+    rows = rows_of(path)
+    if not rows:
+        return ["not run\n"]
+    parts = [measured(rows)]
+    for name in dict.fromkeys(row.section for row in rows):
+        parts += [f"#### {_title(name)}\n", table([row for row in rows if row.section == name])]
+    return parts
+
+
+def script(name: str) -> str:
     """Heading, notes and tables of one script."""
     parts = [f"## {name}\n"]
     notes = FOLDER / f"{name}.md"
     if notes.exists():
         parts.append(notes.read_text(encoding="utf-8"))
     for suffix, device in VARIANTS:
-        path = FOLDER / f"{name}{suffix}.json"
-        parts.append(f"### {device}\n")
-        if not path.exists():
-            parts.append("not run\n")
-            continue
-        rows = json.loads(path.read_text(encoding="utf-8"))
-        parts.append(f"Measured {rows[-1]['date']}.\n")
-        parts.append(table(rows))
+        parts += [f"### {device}\n", *variant(FOLDER / f"{name}{suffix}.json")]
     return "\n".join(parts)
+
+
+def _title(section: str) -> str:
+    return section.replace("_", " ") or "all"
 
 
 def main() -> int:
     """Write the page."""
-    page = HEAD + "\n" + "\n".join(section(name) for name in NAMES)
+    page = HEAD + "\n" + "\n".join(script(name) for name in NAMES)
     (FOLDER.parent / "benchmarks.md").write_text(page, encoding="utf-8")
     return 0
 

@@ -1,8 +1,8 @@
 """The list of commands: a new command is one module and one row.
 
 A command is a module with ``add_parser(subparsers)``, which adds its arguments and ``set_defaults(run=run)``,
-and ``run(arguments) -> int``, which returns an ``ExitCode``. Torch, h5py and matplotlib are imported inside
-``run``, so that ``pdesolve --help`` is quick.
+and ``run(arguments) -> int``, which returns an ``ExitCode``. What ``import pdesolve`` does not import anyway, such as
+h5py and matplotlib, is imported inside ``run``, so that ``pdesolve --help`` does without.
 """
 
 from __future__ import annotations

@@ -29,6 +29,7 @@ from pdesolve.cli.readers import (
     table_of,
     text,
 )
+from pdesolve.experts.coordinate_network import WIDTHS
 
 SCHEMA = 1
 MAX_BYTES = 1 << 20
@@ -67,7 +68,7 @@ class MethodSection:
     name: str = key(text, "mixture")
     patches: Mapping[str, int] | None = key(table_of(integer(1, 64)), None)
     basis: int | None = key(integer(1, 128), None)
-    widths: tuple[int, ...] = key(list_of(integer(1, 4096), 1, 16), (64, 64))
+    widths: tuple[int, ...] = key(list_of(integer(1, 4096), 1, 16), WIDTHS)
     coupling: str | None = key(text, None)
     seed: int = key(integer(0, LARGEST_SEED), 0)
     max_steps: int | None = key(integer(1, 10_000), None)
@@ -161,6 +162,16 @@ def parse(content: str) -> RunConfig:
         raise ConfigError("no valid TOML: it is nested too deeply; the sections are one level deep") from None
     except ValueError as error:  # an integer of 5000 digits too
         raise ConfigError(f"no valid TOML: {error}") from error
+    return from_document(document)
+
+
+def from_document(given: Mapping[str, Any]) -> RunConfig:
+    """A configuration from nested tables: a parsed TOML file, or what ``RunConfig.record`` gave.
+
+    Raises:
+        ConfigError: another version, an unknown key, or a value of the wrong kind or out of range.
+    """
+    document = dict(given)
     _check_schema(document.pop("schema", None))
     names = [field.name for field in dataclasses.fields(RunConfig)]
     check_names(document, names, "configuration", "section")
@@ -220,7 +231,7 @@ def _check_schema(value: object) -> None:
 
 def _section(cls: type[Section], document: Mapping[str, Any], name: str) -> Section:
     """One section, every key of it read by its reader."""
-    table = document.get(name, {})
+    table = {key: value for key, value in document.get(name, {}).items() if value is not None}  # a record has None
     fields: dict[str, Any] = {field.name: field for field in dataclasses.fields(cls)}  # type: ignore[arg-type]
     check_names(table, fields, f"[{name}]")
     for field in fields.values():

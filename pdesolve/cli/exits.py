@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import enum
 import os
-import sys
 from collections.abc import Iterator
 
 
@@ -56,6 +55,7 @@ def reading(path: str | os.PathLike[str]) -> Iterator[None]:
 
 def classify(error: BaseException) -> tuple[ExitCode, str]:
     """Exit code and message for an exception that a command let through."""
+    from pdesolve.memory import is_out_of_memory
     from pdesolve.status import SolveError
 
     text = str(error) or type(error).__name__
@@ -65,7 +65,7 @@ def classify(error: BaseException) -> tuple[ExitCode, str]:
         return ExitCode.KILLED_BY_INTERRUPT, "interrupted; nothing was saved by this command"
     if isinstance(error, SolveError):
         return ExitCode.NOT_CONVERGED, text
-    if _out_of_memory(error):
+    if is_out_of_memory(error):
         return (
             ExitCode.RESOURCES,
             f"out of memory: {text}; use fewer cases at once, a coarser grid or float32",
@@ -83,10 +83,3 @@ def _classify_os_error(error: OSError) -> tuple[ExitCode, str]:
     text = place + (error.strerror or str(error))
     wrong_name = (FileExistsError, FileNotFoundError, IsADirectoryError, NotADirectoryError)
     return (ExitCode.USAGE if isinstance(error, wrong_name) else ExitCode.RESOURCES), text
-
-
-def _out_of_memory(error: BaseException) -> bool:
-    torch = sys.modules.get("torch")  # never imported for the sake of an error message
-    if isinstance(error, MemoryError) or (torch is not None and isinstance(error, torch.OutOfMemoryError)):
-        return True
-    return isinstance(error, RuntimeError) and "can't allocate memory" in str(error)

@@ -9,7 +9,7 @@ from typing import Any, TypeVar
 
 import torch
 
-from pdesolve.cli.config import EvaluationSection, MethodSection, ProblemSection, RunConfig
+from pdesolve.cli.config import EvaluationSection, MethodSection, ProblemSection, RunConfig, from_document
 from pdesolve.cli.readers import ConfigError, check_complete, check_names, shown
 from pdesolve.condition import Dirichlet, InitialCondition
 from pdesolve.domains.decomposition import cartesian_decomposition
@@ -22,12 +22,11 @@ from pdesolve.experts.mixture import MixtureOfExperts
 from pdesolve.experts.parametric import parametric_expert, soft_expert
 from pdesolve.frames.abstract import FunctionCoordinates
 from pdesolve.frames.generic import Frame, generic_frame
-from pdesolve.frames.similarity import SimilarityLifting
 from pdesolve.nonlinear.levenberg_marquardt import LevenbergMarquardt
 from pdesolve.pde.burgers import Burgers
 from pdesolve.pde.heat import Heat
 from pdesolve.problem import LogUniform, Problem, ProblemFamily, Uniform
-from pdesolve.reference.benchmarks import diffusion_sorption_problem
+from pdesolve.reference.benchmarks import diffusion_sorption_frame, diffusion_sorption_problem
 
 Entry = TypeVar("Entry")
 Range = tuple[float, float]
@@ -93,11 +92,6 @@ def burgers(parameters: Mapping[str, float]) -> Problem:
 def diffusion_sorption(parameters: Mapping[str, float]) -> Problem:
     """The benchmark of ``pdesolve.reference``."""
     return diffusion_sorption_problem(**parameters)
-
-
-def diffusion_sorption_frame(family: ProblemFamily) -> Frame:
-    """Similarity coordinates and lifting; nothing happens between the layers, since a constant is steady."""
-    return Frame(generic_frame(family).coordinates, SimilarityLifting(family.problem, "x", interior=0.0))
 
 
 def burgers_frame(family: ProblemFamily) -> Frame:
@@ -187,13 +181,10 @@ def rebuild_expert(record: Mapping[str, Any]) -> AbstractExpert:
         record: the configuration that the file holds.
 
     Raises:
-        ConfigError: a configuration that names unknown things.
+        ConfigError: a record that is no configuration, or of a newer version, or one that names unknown things.
     """
-    problem = ProblemSection(**record["problem"])
-    method = MethodSection(**record["method"])
-    family = make_family(problem, {name: (low, high) for name, (low, high) in record["family"].items()})
-    make, _ = _chosen(METHODS, method.name, "[method] name", "method")
-    return make(method, family, PROBLEMS[problem.name]).double()
+    config = from_document(record)
+    return make_expert(config, make_family(config.problem, config.family)).double()
 
 
 def make_cases(evaluation: EvaluationSection, family: ProblemFamily, problem: str) -> dict[str, torch.Tensor]:

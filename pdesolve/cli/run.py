@@ -59,6 +59,7 @@ def run(arguments: argparse.Namespace) -> int:
 
 def _train(expert: AbstractExpert, family: ProblemFamily, config: RunConfig, folder: RunFolder) -> TrainingReport:
     """Train from the start, or from the newest checkpoint."""
+    from pdesolve.memory import is_out_of_memory
     from pdesolve.training import CheckpointError, CosineDecay, TrainingError, TrainingSettings, resume, train
 
     given = config.training
@@ -78,7 +79,7 @@ def _train(expert: AbstractExpert, family: ProblemFamily, config: RunConfig, fol
     except CheckpointError as error:
         raise CommandError(ExitCode.INPUT_FILE, f"{error}; start again with --overwrite") from error
     except TrainingError as error:
-        code = ExitCode.RESOURCES if "out of memory" in str(error) else ExitCode.NOT_CONVERGED
+        code = ExitCode.RESOURCES if is_out_of_memory(error) else ExitCode.NOT_CONVERGED
         raise CommandError(code, str(error)) from error
     return report
 

@@ -10,10 +10,10 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+from pdesolve.atomic import replacing
 from pdesolve.cli.config import RunConfig, parse, read_text
 from pdesolve.cli.exits import CommandError, ExitCode
 from pdesolve.cli.readers import ConfigError
-from pdesolve.results.atomic import replacing
 from pdesolve.training.folder_lock import NAME as LOCK
 from pdesolve.training.folder_lock import locked
 

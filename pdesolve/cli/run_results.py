@@ -18,6 +18,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from pdesolve.atomic import replacing
 from pdesolve.cli.config import RunConfig
 from pdesolve.cli.output import complain
 from pdesolve.cli.run_folder import RunFolder
@@ -27,12 +28,11 @@ from pdesolve.plotting import plot_comparison, plot_field, plot_history, plot_in
 from pdesolve.problem import ProblemFamily
 from pdesolve.reference import reference_solution
 from pdesolve.results import save
-from pdesolve.results.atomic import replacing
 from pdesolve.solution import Solution
 from pdesolve.status import SolveError, SolveStatus
-from pdesolve.training.report import TrainingReport
+from pdesolve.training.report import BOOKKEEPING, TrainingReport
 
-HIDDEN = frozenset({"loss", "learning_rate", "gradient_norm", "failed", "skipped", "seconds"})
+HIDDEN = BOOKKEEPING | {"loss"}
 """Series of the history that are no sums of squares: they have no place on its logarithmic axis."""
 
 
@@ -72,7 +72,7 @@ class Evaluated:
 
 def outside(cases: Mapping[str, Tensor], family: ProblemFamily) -> list[str]:
     """Names of the parameters that leave the family's range."""
-    ends = {name: (distribution.lower, distribution.upper) for name, distribution in family.distributions.items()}
+    ends = {name: distribution.ends for name, distribution in family.distributions.items()}
     return [name for name, (low, high) in ends.items() if bool(((cases[name] < low) | (cases[name] > high)).any())]
 
 

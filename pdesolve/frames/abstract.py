@@ -8,7 +8,8 @@ from typing import Any, final
 
 import torch
 
-from pdesolve.condition import arguments, value_at
+from pdesolve.condition import Value, value_at
+from pdesolve.domains.geometry import BOUNDARIES, nearest_hint
 from pdesolve.jet import Jet
 from pdesolve.namespace import Namespace
 
@@ -56,12 +57,22 @@ class FunctionCoordinates(AbstractCoordinateMap):
     """A user's own features.
 
     Arguments:
-        functions: each reads axes and parameters by argument name, ``lambda x, t: x / torch.sqrt(t + 0.1)``.
+        functions: each reads axes and parameters by argument name, ``lambda x, t: x / torch.sqrt(t + 0.1)``, written
+            with operations that ``Jet`` lists.
+
+    Raises:
+        ValueError: no function.
+        TypeError: something that cannot be called.
+
+    Good values: features of order one in size over the whole domain, parameters that vary among them.
     """
 
     def __init__(self, *functions: Callable[..., Any]) -> None:
         if not functions:
             raise ValueError("a coordinate map needs at least one feature")
+        for function in functions:
+            if not callable(function):
+                raise TypeError(f"a feature must be a function of axes and parameters, got {type(function).__name__}")
         self._functions = functions
 
     @property
@@ -77,18 +88,28 @@ class FunctionLifting(AbstractLifting):
     """A user's own lifting for one field.
 
     Arguments:
-        lift, multiplier: g and m, functions of axes and parameters by argument name.
-        imposed: names of the boundaries ("initial" too) on which g + m v is exact for every v.
-        field: the unknown.
+        lift, multiplier: g and m, functions of axes and parameters by argument name, or numbers.
+        imposed: names of the boundaries ("initial" too) on which g + m v is exact for every v; checked in every solve.
+        field: the unknown (default "u").
+
+    Raises:
+        TypeError: ``imposed`` is one string instead of a tuple.
+        ValueError: ``imposed`` holds a name that no box has.
     """
 
     def __init__(
         self,
-        lift: Callable[..., Any],
-        multiplier: Callable[..., Any],
+        lift: Value,
+        multiplier: Value,
         imposed: tuple[str, ...],
         field: str = "u",
     ) -> None:
+        if isinstance(imposed, str):
+            raise TypeError(f"imposed must be a tuple of boundary names, got {imposed!r}; write ({imposed!r},)")
+        known = [name for ends in BOUNDARIES.values() for name in ends]
+        for name in imposed:
+            if name not in known:
+                raise ValueError(f"imposed holds {name!r}, which is no boundary; {nearest_hint(str(name), known)}")
         self._lift, self._multiplier, self._imposed, self._field = lift, multiplier, imposed, field
 
     def lift(self, at: Points) -> dict[str, Any]:
@@ -106,7 +127,7 @@ class NoLifting(AbstractLifting):
     """u = v: every condition becomes rows of the least-squares problem.
 
     Arguments:
-        fields: the unknowns.
+        fields: names of the unknowns.
     """
 
     def __init__(self, fields: tuple[str, ...]) -> None:
@@ -145,7 +166,6 @@ __all__ = [
     "FunctionLifting",
     "NoLifting",
     "Points",
-    "arguments",
     "full_like",
     "points_at",
 ]

@@ -4,20 +4,21 @@ from __future__ import annotations
 
 from typing import Any, final
 
-from pdesolve.condition import value_at
+from pdesolve.condition import FaceCondition, value_at
 from pdesolve.frames.abstract import AbstractLifting, Points, full_like
-from pdesolve.frames.transfinite import face_distances, inverse_distance_weights
+from pdesolve.frames.transfinite import face_distances, initial_polynomial, inverse_distance_weights
 from pdesolve.namespace import Namespace
 from pdesolve.problem import Problem
 
 
 @final
 class AdditiveLifting(AbstractLifting):
-    """g = u0 + (t - t0) v0 + Σ_f (c_f(t) - c_f(t0)) W_f and m = τⁿ Π φ_f.
+    """g = P(x, t) + Σ_f (c_f(t) - c_f(t0) - P(x_f, t) + P(x_f, t0)) W_f and m = τⁿ Π φ_f.
 
-    W_f are inverse-distance weights of the Dirichlet faces, φ_f the scaled distances to them, τ = (t - t0)/T, n the
-    order in time. Where boundary values do not change in time g is the initial value, as smooth as the data. Robin,
-    Neumann and periodic conditions enter as rows. Without time g = Σ_f c_f W_f.
+    P = Σ_k (t - t0)^k v_k / k! over the n initial conditions, u0 for first order in time; W_f are inverse-distance
+    weights of the Dirichlet faces, x_f the nearest point on them, φ_f the scaled distances to them, τ = (t - t0)/T.
+    Where boundary values do not change in time g is the initial value, as smooth as the data. Robin, Neumann and
+    periodic conditions enter as rows. Without time, and for fields without initial condition, g = Σ_f c_f W_f.
 
     Arguments:
         problem: on a box of one to three space dimensions, with or without time, any number of fields.
@@ -39,38 +40,43 @@ class AdditiveLifting(AbstractLifting):
         return {name: self._multiplier(name, at) for name in self.problem.field_names}
 
     def imposes(self, field: str, boundary: str) -> bool:
-        return boundary == "initial" or self.problem.resolved.face(field, boundary).is_dirichlet
+        return self.problem.resolved.prescribes_value(field, boundary)
 
     def _lift(self, name: str, at: Points) -> Any:
-        domain, faces = self.problem.domain, face_distances(self.problem, name, at)
+        faces = face_distances(self.problem, name, at)
         weights = inverse_distance_weights([distance for distance, _ in faces])
-        total: Any = full_like(0.0, at[domain.axes[0]])
-        for order, value in self._initial(name):
-            total = total + (value_at(value, at) if order == 0 else self._elapsed(at) * value_at(value, at))
-        start = (
-            Namespace({**at, "t": at["t"] * 0.0 + domain.bounds("t")[0]}, "axis or parameter")
-            if domain.has_time
-            else None
-        )
+        total: Any = full_like(0.0, at[self.problem.domain.axes[0]]) + initial_polynomial(self.problem, name, at)
         for weight, (_, face) in zip(weights, faces, strict=True):
-            change = value_at(face.value, at) / value_at(face.alpha, at)
-            if start is not None:
-                change = change - value_at(face.value, start) / value_at(face.alpha, start)
-            total = total + weight * change
+            total = total + weight * self._change(face, at)
         return total
+
+    def _change(self, face: FaceCondition, at: Points) -> Any:
+        """What the boundary value gains beyond the initial values there: zero at t0, with its first n - 1 rates."""
+        orders = self._orders(face.field)
+        if orders > 1:  # a value that reads the face's own coordinate has the rates of the initial values there only
+            at = _moved(at, face.axis, face.position)
+        prescribed = value_at(face.value, at) / value_at(face.alpha, at)
+        if not orders:
+            return prescribed
+        start = _moved(at, "t", self.problem.domain.bounds("t")[0])
+        gained = prescribed - value_at(face.value, start) / value_at(face.alpha, start)
+        return gained - initial_polynomial(self.problem, face.field, at, lowest=1)
 
     def _multiplier(self, name: str, at: Points) -> Any:
         product: Any = full_like(1.0, at[self.problem.domain.axes[0]])
-        orders = len(self._initial(name))
+        orders = self._orders(name)
         if orders:
-            product = product * (self._elapsed(at) * (1.0 / self.problem.domain.extent("t"))) ** orders
+            start, _ = self.problem.domain.bounds("t")
+            product = product * ((at["t"] - start) * (1.0 / self.problem.domain.extent("t"))) ** orders
         for distance, _ in face_distances(self.problem, name, at):
             product = product * distance
         return product
 
-    def _elapsed(self, at: Points) -> Any:
-        return at["t"] - self.problem.domain.bounds("t")[0]
+    def _orders(self, name: str) -> int:
+        """How many initial conditions a field has."""
+        return sum(field == name for field, _ in self.problem.resolved.initial)
 
-    def _initial(self, name: str) -> list[tuple[int, Any]]:
-        found = [(order, value) for (field, order), value in self.problem.resolved.initial.items() if field == name]
-        return sorted(found, key=lambda item: item[0])
+
+def _moved(at: Points, axis: str, position: float) -> Points:
+    """The same points with one coordinate at a fixed place."""
+    return Namespace({**at, axis: at[axis] * 0.0 + position}, "axis or parameter")

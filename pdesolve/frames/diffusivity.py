@@ -7,7 +7,7 @@ from collections.abc import Mapping
 import torch
 from torch import Tensor
 
-from pdesolve.condition import value_at
+from pdesolve.condition import FaceCondition, value_at
 from pdesolve.pde.trace import Term, evaluate
 from pdesolve.problem import Problem
 
@@ -60,6 +60,8 @@ def largest_diffusivity(problem: Problem, axis: str, parameters: Mapping[str, Te
 def prescribed_values(problem: Problem, name: str, parameters: Mapping[str, Tensor]) -> Tensor:
     """Values that the conditions give the field on initial, Dirichlet and Robin boundaries, (batch, n).
 
+    Where a Robin condition's α vanishes it gives none; the mean of its other values stands in for it.
+
     Arguments:
         problem: gives the conditions.
         name: the field.
@@ -80,9 +82,21 @@ def prescribed_values(problem: Problem, name: str, parameters: Mapping[str, Tens
     for face in problem.resolved.faces:
         if face.field == name and not face.is_neumann:
             there = {face.axis: torch.full_like(at[face.axis], face.position)}
-            gamma, alpha = (value_at(v, {**at, **there, **columns}) for v in (face.value, face.alpha))
-            found.append(gamma / alpha)
+            known = {**at, **there, **columns}
+            varies = callable(face.alpha)  # a constant one does not vanish
+            found.append(_held(face, known, like) if varies else value_at(face.value, known) / face.alpha)
     tensors = [torch.as_tensor(f, dtype=like.dtype, device=like.device) for f in found] or [like * 0 + 1]
     batch = max(t.shape[0] if t.ndim > 1 else 1 for t in tensors)
     rows = [(t if t.ndim > 1 else t.reshape(1, -1)).expand(batch, -1) for t in tensors]
     return torch.cat(rows, dim=-1)
+
+
+def _held(face: FaceCondition, known: Mapping[str, Tensor], like: Tensor) -> Tensor:
+    """γ/α of a boundary condition where α does not vanish, and their mean where it does."""
+    gamma, alpha = torch.broadcast_tensors(
+        *(torch.as_tensor(value_at(v, known), dtype=like.dtype, device=like.device) for v in (face.value, face.alpha))
+    )
+    holds = alpha != 0
+    u = torch.where(holds, gamma, torch.zeros_like(gamma)) / torch.where(holds, alpha, torch.ones_like(alpha))
+    mean = u.sum(-1, keepdim=True) / holds.sum(-1, keepdim=True).clamp_min(1)
+    return torch.where(holds, u, mean)

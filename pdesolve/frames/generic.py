@@ -6,22 +6,27 @@ from dataclasses import dataclass
 
 from pdesolve.frames.abstract import AbstractCoordinateMap, AbstractLifting
 from pdesolve.frames.additive import AdditiveLifting
-from pdesolve.frames.agreement import fluxes_disagree, values_disagree
+from pdesolve.frames.agreement import fluxes_disagree, rates_disagree, values_disagree
 from pdesolve.frames.diffusivity import is_parabolic
 from pdesolve.frames.similarity import SimilarityCoordinates, SimilarityLifting
 from pdesolve.frames.transfinite import ScaledCoordinates, TransfiniteLifting
-from pdesolve.problem import Problem, ProblemFamily
+from pdesolve.problem import Family
 
 
 @dataclass(frozen=True)
 class Frame:
-    """A coordinate map and a lifting that belong together."""
+    """A coordinate map and a lifting that belong together: u = g + m v(ξ).
+
+    Arguments:
+        coordinates: ξ, what a network reads.
+        lifting: g and m.
+    """
 
     coordinates: AbstractCoordinateMap
     lifting: AbstractLifting
 
 
-def generic_frame(problem: Problem | ProblemFamily) -> Frame:
+def generic_frame(family: Family) -> Frame:
     """Coordinates and lifting read off a problem's equation and conditions.
 
     Where initial and boundary conditions agree for all members: scaled coordinates and ``AdditiveLifting``. Where they
@@ -30,11 +35,14 @@ def generic_frame(problem: Problem | ProblemFamily) -> Frame:
     ``TransfiniteLifting`` if values contradict each other.
 
     Arguments:
-        problem: a problem, or a family, whose varying parameters become features.
+        family: a family, whose varying parameters become features, or a problem.
+
+    Notes:
+        Looks at the ends of every range and at 32 members: conditions that agree in all of these and disagree in others
+        are found when such a member is solved (``ValueError`` then).
     """
-    base = problem.problem if isinstance(problem, ProblemFamily) else problem
-    varied = problem.distributions if isinstance(problem, ProblemFamily) else {}
-    jumps, kinks = values_disagree(problem), fluxes_disagree(problem)
+    base, varied = family.problem, family.distributions
+    jumps, kinks = values_disagree(family) or rates_disagree(family), fluxes_disagree(family)
     parabolic = len(base.field_names) == 1 and base.domain.space_axes == ("x",) and is_parabolic(base, "x")
     if parabolic and (jumps or kinks):
         return Frame(

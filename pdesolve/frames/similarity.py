@@ -21,7 +21,7 @@ from torch import Tensor
 from pdesolve.condition import FaceCondition, value_at
 from pdesolve.frames.abstract import AbstractCoordinateMap, AbstractLifting, Points, full_like
 from pdesolve.frames.diffusivity import is_parabolic, largest_diffusivity
-from pdesolve.problem import LogUniform, Problem, Uniform
+from pdesolve.problem import AbstractDistribution, Problem
 
 _START = 1e-12
 
@@ -61,7 +61,8 @@ class SimilarityScale:
 
     def _kappa(self, at: Points) -> Tensor:
         flat = {name: at[name].reshape(-1) for name in self.problem.parameters}
-        return largest_diffusivity(self.problem, self.axis, flat).reshape(-1, 1, 1)
+        kappa = largest_diffusivity(self.problem, self.axis, flat).reshape(-1, 1, 1)
+        return kappa.to(at[self.axis].device)  # without parameters it knows no device
 
 
 @final
@@ -73,11 +74,16 @@ class SimilarityCoordinates(AbstractCoordinateMap):
     Arguments:
         problem: parabolic along ``axis``.
         axis: the space axis (default "x").
-        varied: parameters to append, by name, with the distribution whose range is mapped to [-1, 1].
+        varied: parameters to append, by name, with the distribution whose range is mapped to [-1, 1] (default none).
+
+    Raises:
+        ValueError: a problem that is not of first order in t and second along ``axis``.
+
+    Source: Boltzmann, Annalen der Physik 53 (1894), for the variable x/sqrt t.
     """
 
     def __init__(
-        self, problem: Problem, axis: str = "x", varied: Mapping[str, Uniform | LogUniform] | None = None
+        self, problem: Problem, axis: str = "x", varied: Mapping[str, AbstractDistribution] | None = None
     ) -> None:
         self.scale = SimilarityScale(problem, axis)
         self.varied = dict(varied or {})
@@ -169,9 +175,7 @@ class SimilarityLifting(AbstractLifting):
         return {self.field: out}
 
     def imposes(self, field: str, boundary: str) -> bool:
-        if boundary == "initial":
-            return True
-        return self.problem.resolved.face(field, boundary).is_dirichlet
+        return self.problem.resolved.prescribes_value(field, boundary)
 
     def _faces(self, at: Points) -> list[_Face]:
         length = self.scale.length(at)

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from typing import Any, final
 
 from pdesolve.condition import FaceCondition, value_at
 from pdesolve.frames.abstract import AbstractCoordinateMap, AbstractLifting, Points, full_like
-from pdesolve.problem import LogUniform, Problem, Uniform
+from pdesolve.problem import AbstractDistribution, Problem
 
 _CORNER = 1e-12
 """Added to distances in the weights: where all of them vanish, in a corner, the conditions' mean is taken, not 0/0."""
@@ -19,10 +20,13 @@ class ScaledCoordinates(AbstractCoordinateMap):
 
     Arguments:
         problem: gives the domain.
-        varied: parameters to append, by name, with the distribution whose range is mapped to [-1, 1].
+        varied: parameters to append, by name, with the distribution whose range is mapped to [-1, 1] (default none).
+
+    Good values: for solutions without layers; ``SimilarityCoordinates`` where initial and boundary values contradict
+    each other.
     """
 
-    def __init__(self, problem: Problem, varied: Mapping[str, Uniform | LogUniform] | None = None) -> None:
+    def __init__(self, problem: Problem, varied: Mapping[str, AbstractDistribution] | None = None) -> None:
         self.domain, self.varied = problem.domain, dict(varied or {})
 
     @property
@@ -71,9 +75,7 @@ class TransfiniteLifting(AbstractLifting):
         return out
 
     def imposes(self, field: str, boundary: str) -> bool:
-        if boundary == "initial":
-            return True
-        return self.problem.resolved.face(field, boundary).is_dirichlet
+        return self.problem.resolved.prescribes_value(field, boundary)
 
     def _like(self, at: Points) -> Any:
         return at[self.problem.domain.axes[0]]
@@ -91,15 +93,23 @@ class TransfiniteLifting(AbstractLifting):
         orders = [order for field, order in self.problem.resolved.initial if field == name]
         if orders:
             start, end = self.problem.domain.bounds("t")
-            elapsed = at["t"] - start
-            target: Any = 0.0
-            for order in sorted(orders):
-                value = value_at(self.problem.resolved.initial[name, order], at)
-                target = value if order == 0 else target + elapsed * value
-            found.append(((elapsed * (1.0 / (end - start))) ** len(orders), target))
+            passed = (at["t"] - start) * (1.0 / (end - start))
+            found.append((passed ** len(orders), initial_polynomial(self.problem, name, at)))
         for distance, face in face_distances(self.problem, name, at):
             found.append((distance, value_at(face.value, at) / value_at(face.alpha, at)))
         return found
+
+
+def initial_polynomial(problem: Problem, name: str, at: Points, lowest: int = 0) -> Any:
+    """Σ_k (t - t0)^k v_k / k! over a field's initial conditions ∂^k u/∂t^k = v_k, k >= lowest."""
+    total: Any = 0.0
+    for (field, order), value in problem.resolved.initial.items():
+        if field == name and order >= lowest:
+            rate = value_at(value, at)
+            if order:
+                rate = (at["t"] - problem.domain.bounds("t")[0]) ** order * (rate * (1.0 / math.factorial(order)))
+            total = rate + total
+    return total
 
 
 def face_distances(problem: Problem, name: str, at: Points) -> list[tuple[Any, FaceCondition]]:

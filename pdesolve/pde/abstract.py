@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import abc
-import math
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, final
 
 from torch import Tensor
 
+from pdesolve.domains.geometry import is_finite
 from pdesolve.namespace import Namespace
 from pdesolve.pde.variable import FieldVariable
 
@@ -60,8 +60,12 @@ class FunctionPDE(AbstractPDE):
 
     Arguments:
         residual: called as ``residual(fields, coordinates, parameters)``, see ``AbstractPDE.residual``.
-        fields: names of the unknowns.
-        parameters: defaults by name.
+        fields: names of the unknowns (default ("u",)).
+        parameters: defaults by name (default none; ``Problem(..., parameters=...)`` adds to them).
+
+    Raises:
+        TypeError: a residual that cannot be called, or fields given as one string.
+        ValueError: no field, or one named twice. What the residual does is checked by ``Problem``, which runs it.
     """
 
     def __init__(
@@ -101,5 +105,5 @@ def check_positive(**values: float) -> None:
     for name, value in values.items():
         if isinstance(value, bool) or not isinstance(value, (int, float)):
             raise TypeError(f"{name} must be a number, got {value!r}")
-        if not (math.isfinite(value) and value > 0):
+        if not (is_finite(value) and value > 0):
             raise ValueError(f"{name} must be finite and > 0, got {value}")

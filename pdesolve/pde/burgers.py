@@ -15,10 +15,12 @@ class Burgers(AbstractPDE):
     """u_t + u u_x = ν u_xx.
 
     Arguments:
-        nu: viscosity ν (default 0.01/π, the PINN benchmark's).
+        nu: viscosity ν > 0, in length²/time of the domain's own units; u is then in length/time (default 0.01/π,
+            the PINN benchmark's).
 
     Raises:
-        ValueError: ν <= 0.
+        ValueError: ν not positive and finite.
+        TypeError: ν that is no number.
 
     Notes:
         For small ν fronts of width O(ν) form; the basis and the points must resolve them.

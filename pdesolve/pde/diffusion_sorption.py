@@ -29,6 +29,7 @@ class DiffusionSorption(AbstractPDE):
 
     Raises:
         ValueError: a parameter that is not positive and finite, or φ >= 1.
+        TypeError: a parameter that is no number.
 
     Notes:
         The solution stays in [0, 1] for boundary values there; the residual is evaluated for any u.

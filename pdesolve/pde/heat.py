@@ -16,11 +16,16 @@ class Heat(AbstractPDE):
     """u_t = κ Δu.
 
     Arguments:
-        kappa: diffusivity κ (default 1).
-        axes: space axes of the Laplacian, a subset of "xyz" (default "x").
+        kappa: diffusivity κ > 0, in length²/time of the domain's own units (default 1). Between
+            ends held at zero, L apart, the slowest mode decays in the time L²/(π² κ).
+        axes: space axes of the Laplacian, a subset of "xyz" (default "x"); the domain must have them.
 
     Raises:
-        ValueError: an axis outside "xyz", twice, or none; κ <= 0.
+        ValueError: an axis outside "xyz", twice, or none; κ not positive and finite.
+        TypeError: κ that is no number.
+
+    Source: Fourier, *Théorie analytique de la chaleur* (1822); solutions in Carslaw & Jaeger, *Conduction of Heat in
+    Solids* (1959).
     """
 
     kappa: float = 1.0

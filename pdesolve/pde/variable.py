@@ -93,6 +93,18 @@ class FieldVariable:
     def __abs__(self) -> Tensor:
         return self.value.abs()
 
+    def __lt__(self, other: Any) -> Any:
+        return self.value < _value(other)
+
+    def __le__(self, other: Any) -> Any:
+        return self.value <= _value(other)
+
+    def __gt__(self, other: Any) -> Any:
+        return self.value > _value(other)
+
+    def __ge__(self, other: Any) -> Any:
+        return self.value >= _value(other)
+
     @classmethod
     def __torch_function__(
         cls,

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from torch import Tensor
 
+from pdesolve.atomic import FilePath
 from pdesolve.domains.grid import StructuredGrid
 from pdesolve.plotting.curves import finish_curves, mark_interfaces
 from pdesolve.plotting.maps import (
@@ -28,7 +29,6 @@ from pdesolve.plotting.style import (
     INK,
     MAGNITUDE,
     SEQUENTIAL,
-    FilePath,
     add_legend,
     new_figure,
     set_heading,

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from pdesolve.atomic import FilePath
 from pdesolve.domains.grid import StructuredGrid
 from pdesolve.plotting.curves import draw_profiles, finish_curves, mark_interfaces
 from pdesolve.plotting.maps import (
@@ -20,7 +21,7 @@ from pdesolve.plotting.maps import (
     row_height,
     time_steps,
 )
-from pdesolve.plotting.style import CYCLE, SEQUENTIAL, FilePath, new_figure, set_heading, write_png
+from pdesolve.plotting.style import CYCLE, SEQUENTIAL, new_figure, set_heading, write_png
 from pdesolve.solution import Solution
 
 if TYPE_CHECKING:

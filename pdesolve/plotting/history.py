@@ -6,9 +6,9 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 
+from pdesolve.atomic import FilePath
 from pdesolve.plotting.style import (
     CYCLE,
-    FilePath,
     add_legend_beside,
     label_axes,
     new_figure,

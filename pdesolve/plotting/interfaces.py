@@ -7,12 +7,12 @@ from typing import TYPE_CHECKING
 import numpy as np
 from torch import Tensor
 
+from pdesolve.atomic import FilePath
 from pdesolve.domains.grid import StructuredGrid
 from pdesolve.plotting.curves import draw_profiles, finish_curves, mark_interfaces
 from pdesolve.plotting.maps import Array, Interfaces, checked, time_steps
 from pdesolve.plotting.style import (
     CYCLE,
-    FilePath,
     add_legend_beside,
     label_axes,
     new_figure,

@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from pdesolve.atomic import FilePath
 from pdesolve.plotting.maps import Array
 from pdesolve.plotting.style import (
     CYCLE,
     INK,
     MUTED,
-    FilePath,
     label_axes,
     new_figure,
     plain,
@@ -53,7 +54,7 @@ def plot_methods(
     for i, row in enumerate(rows):
         if "method" not in row or value not in row:
             raise ValueError(f"row {i} has the keys {', '.join(row)}: 'method' and {value!r} are needed")
-        groups.setdefault(str(row["method"]), []).append(float(row[value]))
+        groups.setdefault(str(row["method"]), []).append(_number(row[value]))
     if not groups:
         raise ValueError("there are no rows to draw")
     figure = new_figure(8.0, 1.3 + 0.62 * len(groups))
@@ -70,6 +71,14 @@ def plot_methods(
     axes.margins(x=0.08)
     set_heading(figure, title)
     return write_png(figure, path)
+
+
+def _number(value: Any) -> float:
+    """NaN for what is none, such as the None that JSON has for an error that is not finite."""
+    try:
+        return float(value)
+    except (TypeError, ValueError):
+        return math.nan
 
 
 def _draw_group(axes: Axes, place: int, errors: Array, colour: str) -> None:

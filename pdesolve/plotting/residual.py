@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from torch import Tensor
 
+from pdesolve.atomic import FilePath
 from pdesolve.domains.grid import StructuredGrid
 from pdesolve.plotting.curves import finish_curves, mark_interfaces
 from pdesolve.plotting.maps import (
@@ -26,7 +27,6 @@ from pdesolve.plotting.style import (
     CYCLE,
     DIVERGING,
     MAGNITUDE,
-    FilePath,
     new_figure,
     set_heading,
     set_title,

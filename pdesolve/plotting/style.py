@@ -2,17 +2,15 @@
 
 from __future__ import annotations
 
-import contextlib
 import io
 import os
-import secrets
 from typing import TYPE_CHECKING
+
+from pdesolve.atomic import FilePath, replacing
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
-
-FilePath = str | os.PathLike[str]
 
 DPI = 150
 SEQUENTIAL, DIVERGING, MAGNITUDE, TIMES = "viridis", "RdBu_r", "magma", "plasma"
@@ -51,15 +49,8 @@ def write_png(figure: Figure, path: FilePath) -> str:
     buffer = io.BytesIO()
     # Without the program's version the same picture is the same bytes.
     figure.savefig(buffer, format="png", dpi=DPI, metadata={"Software": None})
-    folder = os.path.dirname(name) or os.curdir
-    temporary = os.path.join(folder, f".pdesolve-{secrets.token_hex(8)}.tmp")
-    try:
-        with open(temporary, "xb") as file:
-            file.write(buffer.getvalue())
-        os.replace(temporary, name)
-    finally:
-        with contextlib.suppress(FileNotFoundError):
-            os.unlink(temporary)
+    with replacing(name, overwrite=True) as file:
+        file.write(buffer.getvalue())
     return name
 
 

@@ -3,6 +3,7 @@
 from pdesolve.reference.benchmarks import (
     REFERENCE_METHOD,
     diffusion_sorption_family,
+    diffusion_sorption_frame,
     diffusion_sorption_problem,
     reference_solution,
 )
@@ -26,6 +27,7 @@ __all__ = [
     "classical_rivals",
     "data_folder",
     "diffusion_sorption_family",
+    "diffusion_sorption_frame",
     "diffusion_sorption_problem",
     "load_reference",
     "pdebench_solution",

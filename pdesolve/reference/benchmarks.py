@@ -9,8 +9,10 @@ from torch import Tensor
 
 from pdesolve.condition import Dirichlet, InitialCondition, Robin
 from pdesolve.domains.geometry import Interval, TimeInterval
+from pdesolve.frames.generic import Frame, generic_frame
+from pdesolve.frames.similarity import SimilarityLifting
 from pdesolve.pde.diffusion_sorption import DiffusionSorption
-from pdesolve.problem import Problem, ProblemFamily, Uniform
+from pdesolve.problem import Family, Problem, ProblemFamily, Uniform
 from pdesolve.reference.cache import load_reference, reference_path, save_reference
 from pdesolve.reference.method_of_lines import MethodOfLines
 
@@ -50,8 +52,35 @@ def diffusion_sorption_problem(u0: float = 0.1, **pde_parameters: float) -> Prob
 
 
 def diffusion_sorption_family(**pde_parameters: float) -> ProblemFamily:
-    """The diffusion-sorption benchmark's family: u0 uniform in [0, 0.2); arguments as for the problem."""
+    """The diffusion-sorption benchmark's family: u0 uniform in [0, 0.2).
+
+    Arguments:
+        pde_parameters: replace those of ``DiffusionSorption``.
+
+    Raises:
+        TypeError, ValueError: as ``diffusion_sorption_problem``.
+
+    Source: as for ``diffusion_sorption_problem``.
+    """
     return ProblemFamily(diffusion_sorption_problem(**pde_parameters), {"u0": Uniform(0.0, 0.2)})
+
+
+def diffusion_sorption_frame(family: Family) -> Frame:
+    """The frame chosen for the diffusion-sorption benchmark: similarity coordinates, and m without its interior part.
+
+    The initial value is a constant and so a steady state: between the layers nothing happens before they arrive.
+
+    Arguments:
+        family: ``diffusion_sorption_family()``, whose varying parameters become features, or the problem.
+
+    Raises:
+        ValueError: a problem that is not parabolic, or has several fields.
+
+    Notes:
+        docs/benchmarks.md compares it with ``generic_frame``.
+    """
+    lifting = SimilarityLifting(family.problem, family.problem.domain.space_axes[0], interior=0.0)
+    return Frame(generic_frame(family).coordinates, lifting)
 
 
 def reference_solution(

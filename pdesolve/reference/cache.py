@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import os
-import tempfile
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,6 +13,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from pdesolve.atomic import replacing
 from pdesolve.condition import Value, value_at
 from pdesolve.pde.trace import evaluate
 from pdesolve.problem import Problem
@@ -41,8 +41,13 @@ class Reference:
 
 
 def data_folder() -> Path:
-    """Where generated data goes: $PDESOLVE_DATA, else data/generated in the working directory."""
-    return Path(os.environ.get("PDESOLVE_DATA") or Path("data") / "generated")
+    """Where generated data goes: $PDESOLVE_DATA, else data/generated below the folder in which Python was started.
+
+    In a checkout that is the folder that git ignores, as long as commands are started at its top; with an installed
+    wheel set the variable to keep one cache for all folders. ``save_reference`` makes the folder when it first writes.
+    """
+    given = os.environ.get("PDESOLVE_DATA")
+    return Path(given).expanduser() if given else Path("data") / "generated"
 
 
 def reference_path(
@@ -122,26 +127,18 @@ def save_reference(
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
     array = np.ascontiguousarray(values.detach().cpu().numpy(), dtype="<f8")
-    handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=".part")
-    os.close(handle)
-    try:
-        with h5py.File(temporary, "w") as file:
-            file.attrs["format"] = FORMAT
-            file.attrs["sha256"] = hashlib.sha256(array.tobytes()).hexdigest()
-            for name, text in provenance.items():
-                file.attrs[f"provenance {name}"] = text
-            chunks = (1, *array.shape[1:]) if array.size else None
-            packed: dict[str, Any] = {"compression": "gzip", "compression_opts": 4, "shuffle": True}
-            file.create_dataset("values", data=array, chunks=chunks, **(packed if array.size else {}))
-            for group, entries in (("coordinates", coordinates), ("parameters", parameters)):
-                made = file.create_group(group)
-                for name, entry in entries.items():
-                    made[name] = torch.as_tensor(entry, dtype=torch.float64).detach().cpu().numpy()
-        os.chmod(temporary, 0o644)
-        os.replace(temporary, path)
-    except BaseException:
-        Path(temporary).unlink(missing_ok=True)
-        raise
+    with replacing(path, overwrite=True) as target, h5py.File(target, "w") as file:
+        file.attrs["format"] = FORMAT
+        file.attrs["sha256"] = hashlib.sha256(array.tobytes()).hexdigest()
+        for name, text in provenance.items():
+            file.attrs[f"provenance {name}"] = text
+        chunks = (1, *array.shape[1:]) if array.size else None
+        packed: dict[str, Any] = {"compression": "gzip", "compression_opts": 4, "shuffle": True}
+        file.create_dataset("values", data=array, chunks=chunks, **(packed if array.size else {}))
+        for group, entries in (("coordinates", coordinates), ("parameters", parameters)):
+            made = file.create_group(group)
+            for name, entry in entries.items():
+                made[name] = torch.as_tensor(entry, dtype=torch.float64).detach().cpu().numpy()
 
 
 def load_reference(path: str | Path, *, key: str | None = None) -> Reference:

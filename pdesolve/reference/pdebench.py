@@ -46,13 +46,9 @@ def pdebench_solution(
 
     Source: Takamoto et al., *PDEBench* (NeurIPS 2022), appendix D.4, from its description.
     """
-    initial = torch.as_tensor(u0, dtype=torch.float64).reshape(-1).numpy()
-    instants = torch.as_tensor(times, dtype=torch.float64).numpy()
     if positive_int(cells, "cells") < 3:
         raise ValueError(f"at least 3 cells are needed, got {cells}")
-    for what, values in (("times", instants), ("u0", initial)):
-        if not (np.isfinite(values).all() and (values >= 0.0).all()):
-            raise ValueError(f"{what} must be finite and not negative, got {values.tolist()}")
+    initial, instants = _not_negative(u0, "u0"), _not_negative(times, "times")
     out = np.repeat(initial[:, None, None], len(instants), 1) * np.ones(cells)
     later = instants > 0.0
     if later.any():
@@ -63,6 +59,14 @@ def pdebench_solution(
         states = trajectory.at(instants[later]).reshape(-1, len(initial), cells)
         out[:, later] = states.transpose(1, 0, 2)
     return torch.from_numpy(out[:, None])
+
+
+def _not_negative(values: Tensor | float, what: str) -> Array:
+    """Values as an array (n,)."""
+    array: Array = torch.as_tensor(values, dtype=torch.float64).detach().cpu().reshape(-1).numpy()
+    if not (np.isfinite(array).all() and (array >= 0.0).all()):
+        raise ValueError(f"{what} must be finite and not negative, got {array.tolist()}")
+    return array
 
 
 @final

@@ -17,10 +17,10 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from pdesolve.atomic import FilePath, check_target, replacing
 from pdesolve.domains.geometry import Box
 from pdesolve.domains.grid import StructuredGrid
 from pdesolve.field import Field
-from pdesolve.results.atomic import FilePath, check_target, replacing
 from pdesolve.results.codec import DTYPES, dataset_names, digest, to_array, to_tensor
 from pdesolve.results.header import MAX_BYTES, SCHEMA, ArrayRecord, Header, check_provenance
 from pdesolve.results.layout import from_vtk_order, stored_shape, to_vtk_order, write_geometry

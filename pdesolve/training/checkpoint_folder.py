@@ -12,8 +12,8 @@ import shutil
 from collections.abc import Iterator
 from pathlib import Path
 
+from pdesolve.atomic import replacing
 from pdesolve.experts.abstract import AbstractExpert
-from pdesolve.results.atomic import replacing
 from pdesolve.training.checkpoint import Checkpoint, read_checkpoint, synchronise, write_checkpoint
 from pdesolve.training.errors import CheckpointError, DamagedError
 from pdesolve.training.folder_lock import locked
@@ -44,7 +44,7 @@ class CheckpointFolder:
         self.path.mkdir(parents=True, exist_ok=True)
         with locked(self.path):
             for entry in self.path.iterdir():
-                # the second pattern is that of a pointer half-written by pdesolve.results.atomic
+                # the second pattern is that of a pointer half-written by pdesolve.atomic
                 if re.fullmatch(r"\.step_\d+\.[0-9a-f]{8}\.tmp|\.pdesolve-[0-9a-f]{16}\.tmp", entry.name):
                     _remove(entry)
             yield self

@@ -12,8 +12,9 @@ import torch
 from pdesolve.domains.geometry import finite_float, positive_int
 from pdesolve.experts.abstract import AbstractExpert
 from pdesolve.experts.evaluation import device_of
+from pdesolve.problem import Family
 from pdesolve.status import SolveError, SolveStatus
-from pdesolve.training.cases import Family, draw, moved
+from pdesolve.training.cases import moved
 from pdesolve.training.evaluation import squares_by_label
 
 
@@ -74,7 +75,7 @@ class HeldOutResidual(AbstractMonitor):
         if step % self.every and not math.isnan(previous):
             return previous
         generator = torch.Generator().manual_seed(self.seed)
-        cases = moved(draw(family, self.cases, generator), device_of(expert))
+        cases = moved(family.sample(self.cases, generator), device_of(expert))
         try:
             squares, status = squares_by_label(expert, cases, generator)
         except SolveError:

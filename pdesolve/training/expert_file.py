@@ -9,8 +9,8 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
+from pdesolve.atomic import replacing
 from pdesolve.experts.abstract import AbstractExpert
-from pdesolve.results.atomic import replacing
 from pdesolve.training.errors import CheckpointError, DamagedError
 from pdesolve.training.stored_tensors import (
     HEADER_LIMIT,
@@ -50,7 +50,7 @@ def save_expert(
 
     Raises:
         TypeError, ValueError: the configuration is not JSON, or the path has another ending.
-        FileExistsError, OSError: see ``pdesolve.results.atomic.replacing``.
+        FileExistsError, OSError: see ``pdesolve.atomic.replacing``.
     """
     name = _checked_path(path)
     tensors = state_of(expert)
@@ -104,6 +104,8 @@ def load_expert(path: str | os.PathLike[str], build: Callable[[Mapping[str, Any]
 
 def _read_record(path: Path) -> dict[str, Any]:
     """The verified record in a file's header, read without the tensors behind it."""
+    if not path.is_file():  # opening a pipe would wait for a writer
+        raise CheckpointError(f"{path}: not a regular file")
     try:
         with open(path, "rb") as file:
             size = int.from_bytes(file.read(8), "little")
@@ -118,7 +120,10 @@ def _read_record(path: Path) -> dict[str, Any]:
     text = about["record"]
     if hashlib.sha256(text.encode()).hexdigest() != about.get("sha256"):
         raise DamagedError(f"{path}: its record was changed since it was written (its SHA-256 differs)")
-    record: Any = json.loads(text)
+    try:
+        record: Any = json.loads(text)
+    except (ValueError, RecursionError) as error:
+        raise CheckpointError(f"{path}: its record is no JSON that save_expert writes") from error
     schema = record.get("schema") if isinstance(record, dict) else None
     if isinstance(schema, int) and schema > SCHEMA:
         raise CheckpointError(
@@ -126,7 +131,7 @@ def _read_record(path: Path) -> dict[str, Any]:
         )
     tensors = record.get("tensors") if schema == SCHEMA else None
     sound = isinstance(tensors, dict) and all(isinstance(entry, dict) for entry in tensors.values())
-    if not sound or not isinstance(record["config"], dict):
+    if not sound or not isinstance(record.get("config"), dict):
         raise CheckpointError(f"{path}: its record is not one that save_expert writes")
     return dict(record)
 

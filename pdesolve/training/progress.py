@@ -6,8 +6,10 @@ import sys
 from collections.abc import Mapping
 from typing import Any, final
 
+from pdesolve.training.report import BOOKKEEPING
+
 # What does not change the user's mind while a run goes on.
-HIDDEN = frozenset({"learning_rate", "gradient_norm", "seconds", "failed", "skipped", "total"})
+HIDDEN = BOOKKEEPING | {"total"}
 
 
 @final

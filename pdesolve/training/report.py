@@ -7,6 +7,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+BOOKKEEPING = frozenset({"learning_rate", "gradient_norm", "failed", "skipped", "seconds"})
+"""Series of a history that say how the steps went; the others are losses."""
+
 
 class StopReason(enum.Enum):
     """Why a training ended; the value is a sentence."""

@@ -14,17 +14,20 @@ from torch import Tensor
 
 from pdesolve.experts.abstract import AbstractExpert
 from pdesolve.experts.evaluation import device_of
+from pdesolve.memory import is_out_of_memory
+from pdesolve.problem import Family
 from pdesolve.status import describe
-from pdesolve.training.cases import Family, check_family, draw, moved
+from pdesolve.training.cases import check_family, moved
 from pdesolve.training.checkpoint import Checkpoint
 from pdesolve.training.early_stop import Patience
 from pdesolve.training.errors import CheckpointError, StepFailure
 from pdesolve.training.evaluation import Evaluation, evaluate
+from pdesolve.training.report import BOOKKEEPING
 from pdesolve.training.settings import TrainingSettings
 from pdesolve.training.stored_tensors import load_into, state_of
 
 logger = logging.getLogger(__name__)
-RESERVED = frozenset({"loss", "total", "learning_rate", "gradient_norm", "failed", "skipped", "seconds", "monitor"})
+RESERVED = BOOKKEEPING | {"loss", "total", "monitor"}
 
 
 class TrainingRun:
@@ -64,7 +67,7 @@ class TrainingRun:
         try:
             evaluation, norm = self._gradient()
         except (MemoryError, RuntimeError) as error:
-            if not _out_of_memory(error):
+            if not is_out_of_memory(error):
                 raise
             first = str(error).splitlines()[0] if str(error) else "no memory left"
             hint = f"use a smaller batch (now {self.settings.batch}) or fewer points"
@@ -131,7 +134,7 @@ class TrainingRun:
 
     def _gradient(self) -> tuple[Evaluation, Tensor]:
         """Fill the gradients; a second try without the failed cases when these have spoilt them."""
-        cases = moved(draw(self.family, self.settings.batch, self.generator), device_of(self.expert))
+        cases = moved(self.family.sample(self.settings.batch, self.generator), device_of(self.expert))
         first, norm = self._backward(cases)
         if not first.failed:
             return first, norm
@@ -196,8 +199,3 @@ class TrainingRun:
             "optimizer_class": f"{kind.__module__}.{kind.__qualname__}",
             "settings": self.settings.describe(),
         }
-
-
-def _out_of_memory(error: Exception) -> bool:
-    """CUDA has a class for it; the CPU allocator of torch raises a plain RuntimeError."""
-    return isinstance(error, (MemoryError, torch.OutOfMemoryError)) or "can't allocate memory" in str(error)

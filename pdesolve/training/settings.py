@@ -21,14 +21,15 @@ class TrainingSettings:
     """Stochastic gradient descent on fresh cases and points at every step.
 
     Arguments:
-        steps: how many.
+        steps: how many, at least 1.
         batch: cases of each step (default 8); a plain ``Problem`` has one.
-        learning_rate: η (default 1e-3).
+        learning_rate: η > 0 (default 1e-3).
         schedule: ``Constant()`` (default), ``CosineDecay(warm_up)`` or ``StepHalving(every)``.
         gradient_clip: largest 2-norm of the gradient, scaled down to it (default None: as it is).
         objective: ``LogResidual()`` (default) or ``MeanSquare()``.
         early_stop: ``EarlyStop(patience)`` (default None).
-        time_limit: seconds of wall time of one call; the step under way is finished (default None).
+        time_limit: seconds of wall time of one call of ``train`` or ``resume``; the step under way is finished
+            (default None).
         checkpoint_every: steps between checkpoints (default 100); there is always one at the start and at the end.
         keep_checkpoints: how many are kept (default 3).
         skip_limit: consecutive steps without a finite gradient before it is an error (default 10).

@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 
 from pdesolve.experts.abstract import AbstractExpert
-from pdesolve.training.cases import Family
+from pdesolve.problem import Family
 from pdesolve.training.checkpoint_folder import CheckpointFolder
 from pdesolve.training.errors import StepFailure, TrainingError
 from pdesolve.training.interrupt import InterruptGuard

@@ -1,0 +1,7 @@
+"""What is to be solved: a problem, or a family of them."""
+
+from pdesolve.problem.distribution import AbstractDistribution, LogUniform, Uniform
+from pdesolve.problem.family import Family, ProblemFamily
+from pdesolve.problem.problem import Problem
+
+__all__ = ["AbstractDistribution", "Family", "LogUniform", "Problem", "ProblemFamily", "Uniform"]
