@@ -1,4 +1,4 @@
-"""How a solve ended, one value per sample and patch."""
+"""How a solve ended, one value for each member of a batch."""
 
 from __future__ import annotations
 
@@ -17,11 +17,11 @@ class SolveStatus(enum.IntEnum):
     or spoils the others. ``SolveStatus(code).message`` turns a code back into its sentence.
     """
 
-    CONVERGED = 0, "the stationarity tolerance was met"
+    CONVERGED = 0, "the tolerance was met"
     STEP_CAP = (
         1,
-        "the step cap was reached before the stationarity tolerance was met: "
-        "raise max_steps, give a better starting point, or loosen gtol",
+        "the step cap was reached before the tolerance was met: "
+        "raise max_steps, give a better starting point or preconditioner, or loosen the tolerance (gtol, rtol)",
     )
     DIVERGED = (
         2,
@@ -30,8 +30,44 @@ class SolveStatus(enum.IntEnum):
     )
     NON_FINITE = (
         3,
-        "the residual, the basis or the field held NaN or Inf: "
+        "the residual, the basis, the field, the matrix or the right-hand side held NaN or Inf: "
         "check this sample's parameters, conditions and coefficients (a logarithm or power of u <= 0?)",
+    )
+    SINGULAR = (
+        4,
+        "the matrix is singular to working precision: look for empty, repeated or dependent rows, "
+        "impose a boundary condition where the solution is free, or add a small multiple of the identity",
+    )
+    INDEFINITE = (
+        5,
+        "the matrix was declared positive definite and is not: "
+        "check the signs of the coefficients, or leave positive_definite out",
+    )
+    UNSYMMETRIC = (
+        6,
+        "the matrix was declared symmetric and is not: "
+        "impose conditions on rows and columns alike, or leave symmetric out",
+    )
+    INCOMPATIBLE = (
+        7,
+        "the matrix has a null space and the right-hand side is outside its range, so no solution exists: "
+        "for pure Neumann or periodic problems subtract the (weighted) mean of the right-hand side, "
+        "or impose the value somewhere",
+    )
+    ILL_CONDITIONED = (
+        8,
+        "the matrix is so ill-conditioned that few digits of the solution are certain: "
+        "rescale the unknowns, regularise, or raise the solver's condition limit if this accuracy is enough",
+    )
+    BREAKDOWN = (
+        9,
+        "the iteration divided by zero or stopped making progress: "
+        "use FGMRES or a direct solver, or another preconditioner",
+    )
+    INACCURATE = (
+        10,
+        "the backward error stayed above the tolerance after refinement: "
+        "use a solver with full pivoting (DenseLU), rescale the system, or loosen the solver's tolerance",
     )
 
     message: str
@@ -78,14 +114,16 @@ def describe(codes: Sequence[int]) -> str:
     return "; ".join(parts) if parts else f"all {len(codes)} solves converged"
 
 
-def raise_unless_converged(status: Tensor) -> None:
+def raise_unless_converged(status: Tensor, detail: str = "") -> None:
     """Raise ``SolveError`` unless every member converged.
 
     Arguments:
         status: integer tensor of ``SolveStatus`` codes, any shape.
+        detail: what is known beyond the codes, such as the first bad index (default nothing).
     """
     codes = status.flatten().tolist()
     if any(code != SolveStatus.CONVERGED for code in codes):
         first = next(i for i, code in enumerate(codes) if code != SolveStatus.CONVERGED)
         hint = "pass throw=False to get the converged members and the status of each"
-        raise SolveError(f"{describe(codes)} (first failed member {first}; {hint})", status)
+        known = f"; {detail}" if detail else ""
+        raise SolveError(f"{describe(codes)}{known} (first failed member {first}; {hint})", status)
