@@ -23,7 +23,8 @@ class MixtureOfExperts(AbstractExpert):
     """u = Σ_k 1_k(x) (g + m Σ_i w_ki b_i): patch k of a decomposition has the weights w_k.
 
     The patches share the expert's backbone. The coupling makes one block least-squares problem of them: block
-    diagonal for ``Independent``, with blocks between neighbours for ``InterfaceRows``.
+    diagonal for ``Independent``, with blocks between neighbours for ``InterfaceRows``, a sequence of such problems
+    where information runs one way.
 
     Arguments:
         decomposition: the patches; they must fill the problem's domain.
@@ -31,7 +32,14 @@ class MixtureOfExperts(AbstractExpert):
         coupling: default ``InterfaceRows()``.
 
     Raises:
-        ValueError: a decomposition of another domain.
+        ValueError: a decomposition of another domain; at the call, fewer rows on a patch than basis fields.
+        SolveError: at the call, a case or patch that did not converge, unless ``throw=False``.
+
+    Notes:
+        A node on an interface belongs to one patch; what its neighbour would say there differs by ``jumps``.
+
+    Good values: patches where one expert's basis would have to be too large. One expert with all the basis fields is at
+    least as accurate on the small problem of docs/benchmarks.md.
 
     Source: Chalapathi, Du & Krishnapriyan, ICLR 2024 (independent experts); interface rows are this package's.
     """
