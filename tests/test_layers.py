@@ -40,7 +40,7 @@ MAY_PRINT = {"cli", "__main__"}
 
 
 def layer_of(module: str) -> str:
-    """`pdesolve.linalg.krylov` -> `linalg`; the package itself -> the empty string."""
+    """`pdesolve.linalg.krylov.solve` -> `linalg`; the package itself -> the empty string."""
     return module.partition(".")[2].partition(".")[0]
 
 
@@ -117,7 +117,7 @@ def test_all_three_folders_are_read() -> None:
     ("module", "source", "fault"),
     [
         ("pdesolve.field", "from pdesolve.problem import Problem", "'problem' is not below 'field'"),
-        ("pdesolve.domains.mesh", "import pdesolve.linalg.krylov", "'linalg' is not below 'domains'"),
+        ("pdesolve.domains.mesh", "import pdesolve.linalg.krylov.solve", "'linalg' is not below 'domains'"),
         ("pdesolve.results.vtkhdf", "def f():\n    import pdesolve.plotting", "'plotting' is not below"),
         ("pdesolve.jet", "if TYPE_CHECKING:\n    import pdesolve.pde.heat", "'pde' is not below 'jet'"),
         ("pdesolve.experts.gate", "from pdesolve.training import train", "'training' is not below 'experts'"),
@@ -142,7 +142,7 @@ def test_fault_is_found(module: str, source: str, fault: str) -> None:
     ("module", "source"),
     [
         ("pdesolve", "from pdesolve.cli.main import main\nfrom pdesolve.field import Field"),
-        ("pdesolve.linalg.direct", "from pdesolve.linalg.operators import DenseOperator"),
+        ("pdesolve.linalg.direct.system", "from pdesolve.linalg.operators import DenseOperator"),
         ("pdesolve.linalg", "from pdesolve.status import SolveStatus"),
         ("pdesolve.experts.mixture", "from pdesolve.domains.decomposition import Decomposition"),
         ("pdesolve.cli.main", "print('x')"),

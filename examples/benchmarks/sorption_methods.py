@@ -213,7 +213,6 @@ RIVALS: tuple[Method[Any], ...] = (*HARD_RIVALS, SOFT_RIVAL)
 
 EARLY_MIXTURE = MIXTURE.early(SPANS)
 EARLY_RIVALS: tuple[Method[Any], ...] = (
-    GENERIC.early(SPANS),
     *(method.early(SPANS) for method in HARD_RIVALS),
     SOFT_RIVAL.early({"": WHOLE}),  # nothing is solved for at inference
 )

@@ -1,0 +1,1 @@
+"""Factorisations: one solver in each file, and what they share."""

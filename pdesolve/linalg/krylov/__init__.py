@@ -1,0 +1,1 @@
+"""Iterations: one solver in each file, preconditioners, and what they share."""

@@ -1,0 +1,1 @@
+"""Geometric multigrid on structured grids, and algebraic multigrid for meshes."""

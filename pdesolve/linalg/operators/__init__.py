@@ -1,0 +1,1 @@
+"""Matrices and matrix-free operators, one kind in each file."""
