@@ -13,7 +13,7 @@ REQUIRED = pyproject.toml constraints.txt
 .NOTPARALLEL:
 
 help:
-	@echo "make demo    the main job: train, compare all methods, draw; about 8 minutes, in runs/demo"
+	@echo "make demo    the main job: train, compare all methods, draw; about 5 minutes, in runs/demo"
 	@echo "make test    the tests (make slow: the long ones)"
 	@echo "make lint    ruff and mypy"
 	@echo "make wheel   build dist/*.whl and try it in a clean environment"
