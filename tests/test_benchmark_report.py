@@ -227,4 +227,4 @@ def test_every_early_method_takes_its_trained_network() -> None:
             same.load_state_dict(trained.state_dict())
             pairs = zip(trained.parameters(), same.parameters(), strict=True)
             assert all(torch.equal(a, b) for a, b in pairs), method.name
-    assert len({method.name for method in early_methods()}) == len(methods.RIVALS) + 2
+    assert {method.name for method in early_methods()} == {m.name for m in (*methods.RIVALS, methods.MIXTURE)}
