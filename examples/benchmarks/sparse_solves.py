@@ -191,22 +191,22 @@ def cost_of(
 def gradients(report: Report) -> None:
     """The backward pass of a direct solve over its forward pass, and torch-sla beside it."""
     sizes, bound = ((96, 160), 1.0) if report.quick else ((256, 512), 0.5)
+    rivals = {"ours": _ours} if importlib.util.find_spec("torch_sla") is None else {"ours": _ours, "sla": _torch_sla}
     for n in sizes:
-        operator = stored(n, n)
-        ours = [_passes(lambda v, b, o=operator: _ours(o, v, b), operator) for _ in range(5)]
-        forward, backward = (statistics.median(part) for part in zip(*ours, strict=True))
-        name = f"direct solve, Poisson {_name((n, n))}"
+        operator, name = stored(n, n), f"direct solve, Poisson {_name((n, n))}"
+        runs: dict[str, list[tuple[float, float]]] = {rival: [] for rival in rivals}
+        for turn in range(5):  # interleaved: what slows the machine slows both
+            for rival, solve in rivals.items():
+                runs[rival].append(_passes(solve, operator, 1.0 + 0.1 * turn))
+        forward, backward = (statistics.median(part) for part in zip(*runs["ours"], strict=True))
         note = f"{forward:.3f} s and {backward:.3f} s"
         report.add(f"{name}: backward over forward", backward / forward, 0.35, "x", note)
-        if importlib.util.find_spec("torch_sla") is None:
-            report.add(
-                f"{name}, forward + backward: time over torch-sla's", None, bound, "x", "torch-sla not installed"
-            )
+        claim = f"{name}, forward + backward: time over torch-sla's"
+        if "sla" not in runs:
+            report.add(claim, None, bound, "x", "torch-sla not installed")
             continue
-        theirs = [_passes(lambda v, b, o=operator: _torch_sla(o, v, b), operator) for _ in range(3)]
-        total, their_total = (statistics.median(map(sum, runs)) for runs in (ours, theirs))
-        note = f"{total:.3f} s against {their_total:.3f} s"
-        report.add(f"{name}, forward + backward: time over torch-sla's", total / their_total, bound, "x", note)
+        total, theirs = (statistics.median(map(sum, runs[rival])) for rival in ("ours", "sla"))
+        report.add(claim, total / theirs, bound, "x", f"{total:.3f} s against {theirs:.3f} s, medians of 5")
 
 
 def _ours(operator: SparseOperator, values: Tensor, b: Tensor) -> Tensor:
@@ -221,12 +221,13 @@ def _torch_sla(operator: SparseOperator, values: Tensor, b: Tensor) -> Tensor:
     return out
 
 
-def _passes(solve: Callable[[Tensor, Tensor], Tensor], operator: SparseOperator) -> tuple[float, float]:
-    """Seconds of the forward and the backward pass, with values that were not seen before."""
-    factor = 1.0 + float(torch.rand(()))
+def _passes(
+    method: Callable[[SparseOperator, Tensor, Tensor], Tensor], operator: SparseOperator, factor: float
+) -> tuple[float, float]:
+    """Seconds of the forward and the backward pass of a multiple of A: values that were not seen before."""
     values, b = (factor * operator.values).requires_grad_(), right(operator).requires_grad_()
     begin = time.perf_counter()
-    total = solve(values, b).square().sum()
+    total = method(operator, values, b).square().sum()
     middle = time.perf_counter()
     total.backward()
     return middle - begin, time.perf_counter() - middle
