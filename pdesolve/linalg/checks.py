@@ -93,11 +93,15 @@ def examine(operator: AbstractLinearOperator) -> Examination:
 
 
 def largest(operator: SparseOperator) -> tuple[Tensor, Tensor]:
-    """Largest magnitude in each row (m,) and in each column (n,)."""
-    size, pattern = operator.values.abs(), operator.pattern
-    rows = size.new_zeros(pattern.shape[0]).scatter_reduce(0, pattern.rows.long(), size, "amax")
-    columns = size.new_zeros(pattern.shape[1]).scatter_reduce(0, pattern.columns.long(), size, "amax")
-    return rows, columns
+    """Largest magnitude in each row (m,) and in each column (n,); those of the rows twice where symmetry is declared."""
+    rows = _row_maxima(operator)
+    return rows, rows if operator.symmetric else _row_maxima(operator.transposed())
+
+
+def _row_maxima(operator: SparseOperator) -> Tensor:
+    # By segments: a scatter needs 64-bit indices, as large as the values.
+    out: Tensor = torch.segment_reduce(operator.values.abs(), "max", offsets=operator.pattern.starts, initial=0.0)
+    return out
 
 
 def guarded(b: Tensor, solve: Callable[[Tensor], LinearResult]) -> LinearResult:
@@ -191,7 +195,7 @@ def _asymmetry(operator: DenseOperator | SparseOperator) -> Tensor:
         columns = torch.cat([operator.pattern.columns, other.pattern.columns])
         values = torch.cat([operator.values, -other.values])
         difference = SparseOperator.from_triplets(rows, columns, values, operator.shape)
-    return largest(difference)[0]
+    return _row_maxima(difference)
 
 
 def _probed(operator: AbstractLinearOperator, found: Examination) -> Examination:

@@ -54,6 +54,8 @@ def sums(matrix: Matrix) -> tuple[Tensor, Tensor]:
     if isinstance(matrix, SparseOperator):
         size, pattern = matrix.values.abs(), matrix.pattern
         rows = size.new_zeros(pattern.shape[0]).index_add(0, pattern.rows, size)
+        if matrix.symmetric:
+            return rows, rows
         return rows, size.new_zeros(pattern.shape[1]).index_add(0, pattern.columns, size)
     dense = matrix.matrix.abs()
     return dense.sum(-1), dense.sum(-2)

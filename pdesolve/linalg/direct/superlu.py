@@ -109,8 +109,8 @@ def _factors(matrix: SparseOperator, threshold: float, order: Any) -> Any:
     from scipy.sparse import csc_array
     from scipy.sparse.linalg import splu
 
-    # The rows of A^T are the columns of A.
-    other = matrix.transposed()
+    # The rows of A^T are the columns of A, and of A itself where it is symmetric.
+    other = matrix if matrix.symmetric else matrix.transposed()
     values, rows, starts = (t.cpu().numpy() for t in (other.values, other.pattern.columns, other.pattern.starts))
     columns = csc_array((values, rows, starts), shape=matrix.shape)
     if order is not None:

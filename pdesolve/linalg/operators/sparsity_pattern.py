@@ -61,18 +61,20 @@ class SparsityPattern:
     @cached_property
     @_untransformed
     def transposition(self) -> Tensor:
-        """(nnz,): the values of A^T are ``values[transposition]`` on the pattern ``T``."""
-        return self.columns.argsort(stable=True)
+        """(nnz,), int32: the values of A^T are ``values[transposition]`` on the pattern ``T``."""
+        return self.columns.argsort(stable=True).int()
 
     @cached_property
     @_untransformed
     def T(self) -> SparsityPattern:
-        """The pattern of A^T; ``pattern.T.T`` is ``pattern``."""
+        """The pattern of A^T; ``pattern.T.T`` is ``pattern``, and so is ``pattern.T`` where it is symmetric."""
         order = self.transposition
-        lengths = torch.bincount(self.columns, minlength=self.shape[1])
-        other = SparsityPattern(self.shape[::-1], _starts(lengths), self.rows[order])
+        starts, columns = _starts(torch.bincount(self.columns, minlength=self.shape[1])), self.rows[order]
+        if self.shape[0] == self.shape[1] and torch.equal(starts, self.starts) and torch.equal(columns, self.columns):
+            return self
         inverse = torch.empty_like(order)
-        inverse[order] = torch.arange(order.shape[0], device=order.device)
+        inverse[order] = torch.arange(order.shape[0], dtype=order.dtype, device=order.device)
+        other = SparsityPattern(self.shape[::-1], starts, columns)
         other.__dict__.update(T=self, transposition=inverse, rows=self.columns[order])
         return other
 
@@ -80,9 +82,7 @@ class SparsityPattern:
     @_untransformed
     def symmetric(self) -> bool:
         """Whether (i, j) is stored wherever (j, i) is."""
-        if self.shape[0] != self.shape[1]:
-            return False
-        return torch.equal(self.starts, self.T.starts) and torch.equal(self.columns, self.T.columns)
+        return self.T is self
 
     @cached_property
     @_untransformed
