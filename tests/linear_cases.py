@@ -12,6 +12,7 @@ import torch
 from helpers import seeded, uniform
 from torch import Tensor
 
+from pdesolve.linalg.direct.block_schur import BlockSchur
 from pdesolve.linalg.direct.cholmod import Cholmod
 from pdesolve.linalg.direct.cudss import CuDSS
 from pdesolve.linalg.direct.cupy_lu import CuPyLU
@@ -27,6 +28,7 @@ from pdesolve.linalg.linear_solver import AbstractLinearSolver
 from pdesolve.linalg.multigrid.grid_diffusion import GridDiffusion
 from pdesolve.linalg.operators.abstract import AbstractLinearOperator
 from pdesolve.linalg.operators.block import BlockOperator
+from pdesolve.linalg.operators.block_sparse import BlockSparseOperator
 from pdesolve.linalg.operators.dense import DenseOperator
 from pdesolve.linalg.operators.diagonal import DiagonalOperator
 from pdesolve.linalg.operators.jacobian import JacobianOperator
@@ -64,6 +66,10 @@ def block(matrix: Tensor, values: Tensor, diagonal: Tensor) -> BlockOperator:
     return BlockOperator(((DenseOperator(matrix), None), (sparse(values), DiagonalOperator(diagonal))))
 
 
+def blocks(diagonal: Tensor, coupling: Tensor) -> BlockSparseOperator:
+    return BlockSparseOperator(diagonal, coupling, ((0, 2), (1, 2)))
+
+
 def cubic(point: Tensor, weight: Tensor) -> Tensor:
     return torch.stack([point[0] ** 3 * weight[0], point[1] * point[2] + weight[1] * point[0]])
 
@@ -73,6 +79,7 @@ OPERATORS: list[OperatorCase] = [
     OperatorCase("dense batch", DenseOperator, (uniform(2, 3, 4),)),
     OperatorCase("sparse", sparse, (uniform(7),)),
     OperatorCase("sparse, transposed", lambda v: sparse(v).transposed(), (uniform(7),)),
+    OperatorCase("blocks of patches", blocks, (uniform(3, 2, 2), uniform(2, 2, 2))),
     OperatorCase("diagonal", DiagonalOperator, (uniform(4),)),
     OperatorCase("block", block, (uniform(2, 4), uniform(7, seed=1), uniform(3))),
     OperatorCase("jacobian", lambda u, w: JacobianOperator(cubic, u, (w,)), (uniform(3), uniform(2))),
@@ -98,6 +105,7 @@ class Kind(enum.Enum):
     GENERAL = enum.auto()
     SYMMETRIC = enum.auto()
     DEFINITE = enum.auto()
+    BLOCKS = enum.auto()
 
 
 @dataclass(frozen=True)
@@ -148,11 +156,22 @@ def _symmetric(p: Tensor, definite: bool) -> SparseOperator:
     return SparseOperator.from_triplets(rows, columns, values, (N, N), symmetric=True, positive_definite=definite)
 
 
+BLOCK_EDGES = ((0, 1), (1, 2))
+
+
+def block_system(p: Tensor) -> BlockSparseOperator:
+    """Three symmetric blocks of two unknowns in a chain, positive definite."""
+    own, coupling = p[:9].reshape(3, 3), p[9:].reshape(2, 2, 2)
+    diagonal = torch.stack([4.0 + own[:, 0], own[:, 1], own[:, 1], 4.0 + own[:, 2]], -1).reshape(3, 2, 2)
+    return BlockSparseOperator(diagonal, coupling, BLOCK_EDGES, positive_definite=True)
+
+
 SYSTEMS: list[SystemCase] = [
     SystemCase("general", Kind.GENERAL, general_system, uniform(N + 7)),
     SystemCase("general, transposed", Kind.GENERAL, lambda p: general_system(p).T, uniform(N + 7)),
     SystemCase("symmetric", Kind.SYMMETRIC, symmetric_system, uniform(N + 7)),
     SystemCase("definite", Kind.DEFINITE, definite_system, uniform(N + 7)),
+    SystemCase("blocks", Kind.BLOCKS, block_system, uniform(17)),
 ]
 
 
@@ -187,11 +206,13 @@ SOLVERS: list[SolverCase] = [
     SolverCase("SuperLU", SuperLU),
     SolverCase("Pardiso", Pardiso, needs=("pypardiso",)),
     SolverCase("Cholmod", Cholmod, (Kind.DEFINITE,), needs=("cvxopt",)),
+    SolverCase("BlockSchur", BlockSchur, (Kind.BLOCKS,)),
     SolverCase("CG", lambda: CG(Jacobi(), TIGHT), (Kind.DEFINITE,)),
     SolverCase("MINRES", lambda: MINRES(rtol=TIGHT), (Kind.SYMMETRIC,)),
     SolverCase("FGMRES", lambda: FGMRES(Jacobi(), TIGHT), (Kind.GENERAL,)),
     SolverCase("BiCGStab", lambda: BiCGStab(Jacobi(), TIGHT), (Kind.GENERAL,)),
     SolverCase("DenseLU on CUDA", DenseLU, device="cuda"),
+    SolverCase("BlockSchur on CUDA", BlockSchur, (Kind.BLOCKS,), device="cuda"),
     SolverCase("CuDSS", CuDSS, needs=("nvmath",), device="cuda"),
     SolverCase("CuPyLU", CuPyLU, needs=("cupy",), device="cuda"),
 ]

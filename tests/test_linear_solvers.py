@@ -660,3 +660,14 @@ def test_the_examples_of_the_page_run():
     assert bool(names["report"].converged.all())
     assert names["a"].grad.shape == (64, 64, 64)
     assert (names["a"].grad.sum() < 0).all()
+
+
+@pytest.mark.parametrize("n", [2, 4, 6])
+@pytest.mark.parametrize("solver", [DenseLU(), SuperLU()], ids=["DenseLU", "SuperLU"])
+def test_a_null_vector_of_few_equal_entries_is_not_missed(solver, n):
+    """Pairs of unknowns that are tied to each other up to 1e-14; plain random signs cancel on them."""
+    unit = torch.eye(n // 2, dtype=torch.float64)
+    tie = -(1.0 - 1e-14) * unit
+    matrix = torch.cat([torch.cat([unit, tie], 1), torch.cat([tie, unit], 1)])
+    _, report = linear_solve(DenseOperator(matrix), uniform(n), solver, throw=False)
+    assert report.status.item() != SolveStatus.CONVERGED

@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     from pdesolve.linalg.block_cholesky import BlockCholesky as BlockCholesky
     from pdesolve.linalg.block_cholesky import BlockMatrix as BlockMatrix
     from pdesolve.linalg.choice import default_solver as default_solver
+    from pdesolve.linalg.direct.block_schur import BlockSchur as BlockSchur
     from pdesolve.linalg.direct.cholmod import Cholmod as Cholmod
     from pdesolve.linalg.direct.cudss import CuDSS as CuDSS
     from pdesolve.linalg.direct.cupy_lu import CuPyLU as CuPyLU
@@ -48,6 +49,7 @@ if TYPE_CHECKING:
     from pdesolve.linalg.multigrid.smoother import Chebyshev as Chebyshev
     from pdesolve.linalg.operators.abstract import AbstractLinearOperator as AbstractLinearOperator
     from pdesolve.linalg.operators.block import BlockOperator as BlockOperator
+    from pdesolve.linalg.operators.block_sparse import BlockSparseOperator as BlockSparseOperator
     from pdesolve.linalg.operators.dense import DenseOperator as DenseOperator
     from pdesolve.linalg.operators.diagonal import DiagonalOperator as DiagonalOperator
     from pdesolve.linalg.operators.jacobian import JacobianOperator as JacobianOperator
@@ -70,6 +72,8 @@ _HOMES = {
     "BlockCholesky": "block_cholesky",
     "BlockMatrix": "block_cholesky",
     "BlockOperator": "operators.block",
+    "BlockSchur": "direct.block_schur",
+    "BlockSparseOperator": "operators.block_sparse",
     "ByShape": "direct.ordering",
     "CG": "krylov.cg",
     "Chebyshev": "multigrid.smoother",

@@ -13,8 +13,9 @@ Solve = Callable[[Tensor], Tensor]
 def inverse_norm(solve: Solve, solve_transposed: Solve, like: Tensor) -> Tensor:
     """A lower bound on |A⁻¹|₁, usually within a factor of three of it.
 
-    With random signs x: |A⁻¹ x|₁ / n and |A⁻ᵀ sign(A⁻¹ x)|_∞. The null vector of a nearly singular matrix is missed
-    with probability zero. The step to unit vectors that estimators add seldom changes the order of magnitude.
+    With random x: |A⁻¹ x|₁ / |x|₁ and |A⁻ᵀ sign(A⁻¹ x)|_∞. Magnitudes are random too: plain signs are orthogonal to
+    a null vector of few equal entries more often than not, numbers from an interval with probability zero. The step to
+    unit vectors that estimators add seldom changes the order of magnitude.
 
     Arguments:
         solve: A⁻¹ on (*batch, n).
@@ -28,7 +29,8 @@ def inverse_norm(solve: Solve, solve_transposed: Solve, like: Tensor) -> Tensor:
     the first step.
     """
     generator = torch.Generator().manual_seed(0)
-    signs = torch.randint(0, 2, like.shape[-1:], generator=generator).to(like) * 2 - 1
-    first = solve(signs.expand_as(like))
+    signs = torch.randint(0, 2, like.shape[-1:], generator=generator) * 2 - 1
+    x = (signs * (0.5 + torch.rand(like.shape[-1:], generator=generator, dtype=torch.float64))).to(like)
+    first = solve(x.expand_as(like))
     second = solve_transposed(torch.where(first < 0, -1.0, 1.0).to(like))
-    return torch.maximum(first.abs().mean(-1), second.abs().amax(-1))
+    return torch.maximum(first.abs().sum(-1) / x.abs().sum(), second.abs().amax(-1))

@@ -124,7 +124,7 @@ def prepare(matrix: Matrix, factorise: Factorise, limits: Limits) -> DirectState
     condition = sums(regular)[1].amax(-1) * inverse_norm(factor.solve, factor.solve_transposed, rows)
     row_sums, column_sums = sums(balanced)
     norms = row_sums.amax(-1), column_sums.amax(-1)
-    found = _judged(found, condition, limits)
+    found = judged(found, condition, limits)
     return DirectState(balanced, (rows, columns), factor, norms, condition, found, null_space, limits)
 
 
@@ -209,7 +209,8 @@ def _hopeless(matrix: Matrix, found: Examination, limits: Limits) -> DirectState
     return DirectState(matrix, (ones, ones), None, (unknown, unknown), unknown, found, None, limits)
 
 
-def _judged(found: Examination, condition: Tensor, limits: Limits) -> Examination:
+def judged(found: Examination, condition: Tensor, limits: Limits) -> Examination:
+    """With a status where the estimate of the condition number leaves too few digits."""
     worst = float(condition.nan_to_num(nan=torch.inf).max())
     sentence = f"condition estimate {worst:.1e}"
     found = found.also(~(condition < 1.0 / torch.finfo(torch.float64).eps), SolveStatus.SINGULAR, sentence)

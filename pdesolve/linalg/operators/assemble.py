@@ -18,6 +18,7 @@ from pdesolve.linalg.operators.abstract import (
     TransposedOperator,
 )
 from pdesolve.linalg.operators.block import BlockOperator
+from pdesolve.linalg.operators.block_sparse import BlockSparseOperator
 from pdesolve.linalg.operators.dense import DenseOperator
 from pdesolve.linalg.operators.diagonal import DiagonalOperator
 from pdesolve.linalg.operators.sparse import SparseOperator
@@ -54,6 +55,22 @@ def _(operator: DenseOperator) -> Entries:
 def _(operator: DiagonalOperator) -> Entries:
     index = torch.arange(operator.shape[0], device=operator.device)
     return index, index, operator.diagonal.detach()
+
+
+@triplets.register(BlockSparseOperator)
+def _(operator: BlockSparseOperator) -> Entries:
+    p, n = operator.diagonal.shape[-3], operator.diagonal.shape[-1]
+    if operator.diagonal.ndim > 3:
+        raise TypeError("a batch of block-sparse matrices has no single sparse form: use BlockSchur or DenseLU")
+    edges = torch.tensor(operator.edges, device=operator.device).reshape(-1, 2).mT
+    own = torch.arange(p, device=operator.device)
+    a, b = torch.cat([own, edges[0], edges[1]]), torch.cat([own, edges[1], edges[0]])
+    coupling = operator.coupling.detach()
+    values = torch.cat([operator.diagonal.detach(), coupling, coupling.mT])
+    inside = torch.arange(n, device=operator.device)
+    rows = (a[:, None, None] * n + inside[:, None]).expand(values.shape)
+    columns = (b[:, None, None] * n + inside).expand(values.shape)
+    return rows.reshape(-1), columns.reshape(-1), values.reshape(-1)
 
 
 @triplets.register(TransposedOperator)
