@@ -14,6 +14,7 @@ ROOT = Path(__file__).resolve().parents[1]
 LAYERS: tuple[tuple[str, ...], ...] = (
     ("status", "namespace", "atomic", "memory"),
     ("domains", "linalg"),
+    ("root_finding",),
     ("field",),
     ("solution",),
     ("jet_kernels",),

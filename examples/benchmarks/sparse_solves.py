@@ -1,4 +1,4 @@
-"""Sparse solves: direct against SciPy's defaults, multigrid, jumps and anisotropy, gradients, torch-sla beside.
+"""Sparse solves: direct against SciPy's defaults, multigrid, hard coefficients, gradients, many small, nonlinear.
 
     python examples/benchmarks/sparse_solves.py [--quick] [--json FILE] [--device cuda]
 
@@ -15,20 +15,37 @@ import sys
 import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import ProcessPoolExecutor
+from dataclasses import dataclass, replace
 from multiprocessing import get_context
+from typing import Any
 
 import torch
 from torch import Tensor
 
+from pdesolve.linalg.direct.block_schur import BlockSchur
+from pdesolve.linalg.direct.dense_lu import DenseLU
 from pdesolve.linalg.direct.superlu import SuperLU
 from pdesolve.linalg.krylov.cg import CG
+from pdesolve.linalg.krylov.preconditioner import AbstractPreconditioner
 from pdesolve.linalg.linear_solver import AbstractLinearSolver
 from pdesolve.linalg.multigrid.algebraic import AlgebraicMultigrid
 from pdesolve.linalg.multigrid.geometric import GeometricMultigrid
 from pdesolve.linalg.multigrid.grid_diffusion import GridDiffusion
 from pdesolve.linalg.operators.abstract import AbstractLinearOperator
+from pdesolve.linalg.operators.assemble import sparse_matrix
+from pdesolve.linalg.operators.block_sparse import BlockSparseOperator
+from pdesolve.linalg.operators.dense import DenseOperator
 from pdesolve.linalg.operators.sparse import SparseOperator
 from pdesolve.linalg.solve import linear_solve
+from pdesolve.root_finding import (
+    AbstractJacobian,
+    ColoredJacobian,
+    MatrixFree,
+    Newton,
+    RootReport,
+    find_root,
+    newton_krylov,
+)
 
 from report import Report, median_seconds, start  # isort: skip
 
@@ -233,6 +250,173 @@ def _passes(
     return middle - begin, time.perf_counter() - middle
 
 
+# Many small systems, coupled blocks.
+
+
+def small_systems(report: Report) -> None:
+    """A batch of dense systems in one call, forward and backward, against one call for each."""
+    count, n = (64, 32) if report.quick else (256, 64)
+    matrix = _regular(count, n).to(report.device)
+    b = torch.randn(count, n, generator=torch.Generator().manual_seed(2), dtype=torch.float64).to(report.device)
+
+    def together() -> None:
+        a = matrix.clone().requires_grad_()
+        linear_solve(DenseOperator(a), b, DenseLU())[0].square().sum().backward()
+
+    def one_by_one() -> None:
+        a = matrix.clone().requires_grad_()
+        for member, rhs in zip(a, b, strict=True):
+            linear_solve(DenseOperator(member), rhs, DenseLU())[0].square().sum().backward()
+
+    def plain() -> None:
+        a = matrix.clone().requires_grad_()
+        torch.linalg.solve(a, b).square().sum().backward()
+
+    seconds, looped, unchecked = (median_seconds(run, 5, 1, report.device) for run in (together, one_by_one, plain))
+    name = f"{count} dense systems of {n}, forward + backward"
+    report.add(name, seconds * 1e3, None, "ms", f"one by one {looped * 1e3:.0f} ms")
+    report.add(f"{name}: time over one by one", seconds / looped, 0.5, "x")
+    note = "which checks nothing: no scaling, no condition estimate, no status"
+    report.add(f"{name}: time over torch.linalg.solve", seconds / unchecked, None, "x", note)
+
+
+def _regular(count: int, n: int) -> Tensor:
+    noise = torch.randn(count, n, n, generator=torch.Generator().manual_seed(1), dtype=torch.float64)
+    return noise + 2.0 * n**0.5 * torch.eye(n, dtype=torch.float64)
+
+
+def coupled_blocks(report: Report) -> None:
+    """What experts on a plane grid of patches are coupled by, a batch of samples: blocks against the same entries."""
+    side, n, samples = (4, 16, 4) if report.quick else (8, 32, 16)
+    blocks = _patches(side, n, samples, report.device)
+    b = torch.randn(blocks.shape[0], generator=torch.Generator().manual_seed(3), dtype=torch.float64)
+    b = b.to(report.device).expand(samples, -1)
+
+    def by_blocks() -> None:
+        linear_solve(blocks, b, BlockSchur())
+
+    seconds = median_seconds(by_blocks, 5, 1, report.device)
+    name = f"{samples} samples of {side} x {side} patches of {n} unknowns"
+    report.add(f"{name}, BlockSchur", seconds * 1e3, None, "ms", "factor and solve")
+    entries = [sparse_matrix(replace(blocks, diagonal=d, coupling=c)) for d, c in zip(*blocks.tensors(), strict=True)]
+
+    def by_entries() -> None:
+        for member, rhs in zip(entries, b, strict=True):
+            linear_solve(member, rhs, SuperLU())
+
+    theirs = median_seconds(by_entries, 3, 1, report.device)
+    report.add(f"{name}: time over SuperLU, sample by sample", seconds / theirs, 1.0, "x", f"{theirs * 1e3:.0f} ms")
+
+
+def _patches(side: int, n: int, samples: int, device: torch.device) -> BlockSparseOperator:
+    index = torch.arange(side * side).reshape(side, side)
+    pairs = torch.cat([torch.stack([index[:, :-1], index[:, 1:]], -1).flatten(0, 1)])
+    pairs = torch.cat([pairs, torch.stack([index[:-1], index[1:]], -1).flatten(0, 1)])
+    edges = tuple((int(a), int(b)) for a, b in pairs)
+    generator = torch.Generator().manual_seed(4)
+    raw = torch.randn(samples, side * side, n, n, generator=generator, dtype=torch.float64)
+    tie = torch.randn(samples, len(edges), n, n, generator=generator, dtype=torch.float64)
+    diagonal = raw @ raw.mT + 8.0 * n * torch.eye(n, dtype=torch.float64)
+    return BlockSparseOperator(diagonal.to(device), tie.to(device), edges, positive_definite=True)
+
+
+# Nonlinear systems.
+
+
+def nonlinear(report: Report) -> None:
+    """Bratu's -Δu = 5 e^u on a square by Newton and Newton-Krylov, SciPy's newton_krylov beside, the gradient too."""
+    n = 64 if report.quick else 256
+    grid = poisson(n, n, device=report.device)
+    stiffness = grid.to_sparse()
+    rate = torch.tensor(5.0, dtype=torch.float64, device=report.device)
+    matrix = SparseOperator(stiffness.pattern, stiffness.values)
+
+    def residual(u: Tensor, rate: Tensor) -> Tensor:
+        return matrix.mv(u) - rate * torch.exp(u)
+
+    start_ = torch.zeros(n * n, dtype=torch.float64, device=report.device)
+    jacobian = ColoredJacobian(stiffness.pattern, symmetric=True)
+    colors = int(jacobian.colors.max()) + 1
+    name = f"-Δu = 5 e^u, {_name((n, n))}"
+    ours = {}
+    for label, kind, method in (
+        (f"Newton, {colors} colours, SuperLU", jacobian, Newton(rtol=1e-8)),
+        (
+            "Newton-Krylov, matrix-free, CG with multigrid of -Δ",
+            MatrixFree(),
+            newton_krylov(_by_poisson(grid), rtol=1e-8),
+        ),
+    ):
+        found = []
+
+        def run(kind: AbstractJacobian = kind, method: Newton = method, found: list[RootReport] = found) -> None:
+            found.append(find_root(residual, start_, (rate,), jacobian=kind, method=method)[1])
+
+        ours[label] = median_seconds(run, 3, 1, report.device)
+        largest = float(found[-1].stats["residual"])
+        note = f"{int(found[-1].stats['iterations'])} steps, largest residual {largest:.1e}"
+        report.add(f"{name}, {label}", ours[label], None, "s", note)
+    theirs, theirs_residual = _by_scipy_newton_krylov(residual, start_, rate)
+    note = f"largest residual {theirs_residual:.1e}"
+    report.add(f"{name}, scipy.optimize.newton_krylov", theirs, None, "s", note)
+    report.add(f"{name}: the faster of ours over SciPy's", min(ours.values()) / theirs, None, "x")
+    parameter = rate.clone().requires_grad_()
+    begin = time.perf_counter()
+    u, _ = find_root(residual, start_, (parameter,), jacobian=jacobian, method=Newton(rtol=1e-8))
+    middle = time.perf_counter()
+    u.square().mean().backward()
+    ratio = (time.perf_counter() - middle) / (middle - begin)
+    report.add(f"{name}, Newton: gradient of a root over finding it", ratio, 0.35, "x", "the last factors serve again")
+
+
+def _by_poisson(grid: GridDiffusion) -> CG:
+    """CG on Jacobians of this problem with the multigrid cycle of -Δ, which is close to them."""
+    return CG(Fixed(GeometricMultigrid(), grid), rtol=1e-10)
+
+
+@dataclass(frozen=True)
+class Fixed(AbstractPreconditioner):
+    """A preconditioner of another operator than the one that is solved with."""
+
+    preconditioner: AbstractPreconditioner
+    operator: AbstractLinearOperator
+
+    def init(self, operator: AbstractLinearOperator) -> object:
+        return self.preconditioner.init(self.operator)
+
+    def apply(self, state: object, r: Tensor) -> Tensor:
+        return self.preconditioner.apply(state, r)
+
+    def transpose(self, state: object) -> object:
+        return self.preconditioner.transpose(state)
+
+
+def _by_scipy_newton_krylov(
+    residual: Callable[[Tensor, Tensor], Tensor], start_: Tensor, rate: Tensor
+) -> tuple[float, float]:
+    """Seconds and largest residual of SciPy's solver, preconditioned by SuperLU of -Δ as its users do."""
+    from scipy.optimize import newton_krylov as rival
+    from scipy.sparse.linalg import LinearOperator, splu
+
+    n = round(start_.numel() ** 0.5)
+    operator = stored(n, n)
+    parts = operator.values.numpy(), operator.pattern.columns.numpy(), operator.pattern.starts.numpy()
+    from scipy.sparse import csc_array
+
+    matrix = csc_array(parts, shape=operator.shape)
+    rate = rate.cpu()
+
+    def function(u: Any) -> Any:
+        return residual(torch.from_numpy(u), rate).numpy()
+
+    begin = time.perf_counter()
+    factors = splu(matrix, permc_spec="MMD_AT_PLUS_A", diag_pivot_thresh=0.0, options={"SymmetricMode": True})
+    inner = LinearOperator(operator.shape, matvec=factors.solve)
+    u = rival(function, start_.cpu().numpy(), f_tol=1e-8, inner_M=inner, method="lgmres")
+    seconds = time.perf_counter() - begin
+    return seconds, float(abs(function(u)).max())
+
+
 def _name(grid: tuple[int, ...]) -> str:
     return " x ".join(map(str, grid))
 
@@ -242,6 +426,9 @@ SECTIONS = {
     "multigrid": multigrid,
     "hard_coefficients": hard_coefficients,
     "gradients": gradients,
+    "small_systems": small_systems,
+    "coupled_blocks": coupled_blocks,
+    "nonlinear": nonlinear,
 }
 
 

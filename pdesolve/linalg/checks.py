@@ -93,7 +93,7 @@ def examine(operator: AbstractLinearOperator) -> Examination:
 
 
 def largest(operator: SparseOperator) -> tuple[Tensor, Tensor]:
-    """Largest magnitude in each row (m,) and in each column (n,); those of the rows twice where symmetry is declared."""
+    """Largest magnitude in each row (m,) and in each column (n,); the same twice where symmetry is declared."""
     rows = _row_maxima(operator)
     return rows, rows if operator.symmetric else _row_maxima(operator.transposed())
 

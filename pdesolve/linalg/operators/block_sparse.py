@@ -78,7 +78,8 @@ class BlockSparseOperator(AbstractLinearOperator):
 
     def parted(self, x: Tensor) -> Tensor:
         """(..., P N) -> (..., P, N)."""
-        return x.unflatten(-1, (self.diagonal.shape[-3], self.diagonal.shape[-1]))
+        out: Tensor = x.unflatten(-1, (self.diagonal.shape[-3], self.diagonal.shape[-1]))
+        return out
 
 
 def _shape(tensor: Tensor) -> tuple[int, ...]:

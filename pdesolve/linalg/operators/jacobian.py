@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
+from torch._functorch import eager_transforms
 from torch.autograd import forward_ad
 
 from pdesolve.linalg.operators.abstract import AbstractLinearOperator
@@ -58,8 +59,9 @@ class JacobianOperator(AbstractLinearOperator):
             out: Tensor = torch.func.jvp(self._at_parameters, (self.point,), (direction,))[1]
             return out
 
-        # torch refuses torch.func.jvp inside forward_ad.dual_level; two reverse passes give the same there.
-        inside = forward_ad._current_level >= 0
+        # torch refuses torch.func.jvp inside forward_ad.dual_level, except inside another torch.func.jvp; two reverse
+        # passes give the same there.
+        inside = forward_ad._current_level >= 0 and eager_transforms.JVP_NESTING == 0
         return _batched(self._twice_reversed if inside else directional, x)
 
     def rmv(self, y: Tensor) -> Tensor:
