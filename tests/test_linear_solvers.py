@@ -648,7 +648,7 @@ def test_linear_pieces_of_a_grid_problem():
 
 def test_the_examples_of_the_page_run():
     page = Path(__file__).resolve().parents[1] / "docs" / "sparse_solves.md"
-    first, second = (part.split("```")[0] for part in page.read_text(encoding="utf-8").split("```python\n")[1:])
+    first, second, third = (part.split("```")[0] for part in page.read_text(encoding="utf-8").split("```python\n")[1:])
     names: dict[str, Any] = {}
     exec(compile(first, str(page), "exec"), names)
     n, u = names["n"], names["u"].detach()
@@ -660,6 +660,9 @@ def test_the_examples_of_the_page_run():
     assert bool(names["report"].converged.all())
     assert names["a"].grad.shape == (64, 64, 64)
     assert (names["a"].grad.sum() < 0).all()
+    exec(compile(third, str(page), "exec"), names)
+    assert bool(names["report"].converged)
+    assert float(names["rate"].grad) > 0  # more heat, higher temperature
 
 
 @pytest.mark.parametrize("n", [2, 4, 6])
