@@ -62,6 +62,7 @@ from pdesolve.reference import (
     diffusion_sorption_problem,
     reference_solution,
 )
+from pdesolve.results import FlatLayout, PDEBenchData, PerSeedLayout, read_pdebench, write_pdebench
 from pdesolve.solution import Solution
 from pdesolve.status import SolveError, SolveStatus
 from pdesolve.training import (
@@ -114,6 +115,7 @@ __all__ = [
     "Field",
     "FiniteDifferences",
     "FixedRidge",
+    "FlatLayout",
     "ForwardMode",
     "Frame",
     "FunctionCoordinates",
@@ -137,7 +139,9 @@ __all__ = [
     "MixtureOfExperts",
     "Neumann",
     "NoLifting",
+    "PDEBenchData",
     "Patch",
+    "PerSeedLayout",
     "Periodic",
     "Problem",
     "ProblemFamily",
@@ -174,9 +178,11 @@ __all__ = [
     "load_expert",
     "minimise",
     "parametric_expert",
+    "read_pdebench",
     "reference_solution",
     "resume",
     "save_expert",
     "soft_expert",
     "train",
+    "write_pdebench",
 ]
