@@ -21,10 +21,13 @@ from pdesolve.domains import (
     cartesian_decomposition,
 )
 from pdesolve.experts.abstract import AbstractExpert
+from pdesolve.experts.bounds import Bounds
 from pdesolve.experts.coordinate_network import CoordinateNetwork
 from pdesolve.experts.coupling import AbstractCoupling, Independent, InterfaceRows
 from pdesolve.experts.hard_constraint_expert import HardConstraintExpert
 from pdesolve.experts.hard_constraint_layer import HardConstraintLayer, LayerReport
+from pdesolve.experts.linear_constraint import AbstractLinearConstraint, Violation
+from pdesolve.experts.mass_balance import MassBalance
 from pdesolve.experts.mixture import MixtureOfExperts
 from pdesolve.experts.parametric import parametric_expert, soft_expert
 from pdesolve.experts.row_weight import AbstractRowWeight, TimePower, Unweighted
@@ -90,6 +93,7 @@ __all__ = [
     "AbstractDistribution",
     "AbstractExpert",
     "AbstractLifting",
+    "AbstractLinearConstraint",
     "AbstractNonlinearSolver",
     "AbstractPDE",
     "AbstractRidge",
@@ -99,6 +103,7 @@ __all__ = [
     "Ansatz",
     "BlockCholesky",
     "BlockMatrix",
+    "Bounds",
     "Box",
     "Burgers",
     "CheckpointError",
@@ -135,6 +140,7 @@ __all__ = [
     "LayerReport",
     "LevenbergMarquardt",
     "LogUniform",
+    "MassBalance",
     "MethodOfLines",
     "MixtureOfExperts",
     "Neumann",
@@ -169,6 +175,7 @@ __all__ = [
     "UniformSampler",
     "UnrolledAdjoint",
     "Unweighted",
+    "Violation",
     "Whitening",
     "cartesian_decomposition",
     "diffusion_sorption_family",
