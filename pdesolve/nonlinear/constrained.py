@@ -138,7 +138,7 @@ def _step(
     problem: LeastSquares, shape: Shape, gtol: float, at: _Iterate, active: Tensor, constraints: Rows
 ) -> _Iterate:
     rows, lower, upper, equality = constraints
-    matrix = _matrix(problem, shape, at, active)
+    matrix = _matrix(problem, shape, at, active, rows)
     gradient = shape.flat(at.normal.gradient)
     shift = at.damping.unsqueeze(-1) * matrix.diagonal(dim1=-2, dim2=-1)
     here = times(rows, at.w)
@@ -159,7 +159,7 @@ def _step(
     accepted = active & ~broken & ~infeasible & _accepts(shape, at, trial, gradient, matrix, h)
     measure = _stationarity(shape, trial, rows, found)
     rejected = active & ~accepted & ~infeasible
-    slow = measure > at.measure / 3.0
+    slow = measure > at.measure / 10.0  # a step costs a quadratic program: Newton earlier than without constraints
     newton = (at.newton & ~broken) | (accepted & slow)
     blamed = rejected & ~(broken & at.newton)
     larger = (at.damping * at.growth).clamp_min(_FIRST_DAMPING)
@@ -183,14 +183,21 @@ def _step(
     )
 
 
-def _matrix(problem: LeastSquares, shape: Shape, at: _Iterate, active: Tensor) -> Tensor:
-    """The Gauss-Newton matrix by member; the full Hessian for members that converge slowly."""
+def _matrix(problem: LeastSquares, shape: Shape, at: _Iterate, active: Tensor, rows: Tensor) -> Tensor:
+    """The Gauss-Newton matrix by member; the full Hessian for members that converge slowly.
+
+    That one need be positive definite on the null space of the active rows only. Their squares are added, which changes
+    no step along them.
+    """
     gram = shape.matrix(at.normal.gram)
     newton = at.newton & active
     if not bool(newton.any()):
         return gram
     full = shape.matrix(problem.hessian(shape.unflat(at.w), at.normal.gram))
-    return torch.where(newton[..., None, None], full, gram)
+    length = torch.linalg.vector_norm(rows, dim=-1, keepdim=True)
+    held = torch.where(at.side.unsqueeze(-1) != 0, rows / torch.where(length > 0.0, length, 1.0), 0.0)
+    largest = gram.diagonal(dim1=-2, dim2=-1).amax(-1)[..., None, None]
+    return torch.where(newton[..., None, None], full + largest * (held.mT @ held), gram)
 
 
 def _accepts(shape: Shape, at: _Iterate, trial: Normal, gradient: Tensor, matrix: Tensor, h: Tensor) -> Tensor:
