@@ -1,6 +1,7 @@
 """pdesolve: PDEs solved by mixtures of experts that meet the equation as a hard constraint, in PyTorch."""
 
 from pdesolve.condition import AbstractCondition, Dirichlet, InitialCondition, Neumann, Periodic, Robin
+from pdesolve.convex import ConvexAdjoint
 from pdesolve.discretization.abstract import AbstractDiscretization
 from pdesolve.discretization.ansatz import Ansatz
 from pdesolve.discretization.collocation import Collocation, ForwardMode, TaylorMode
@@ -108,6 +109,7 @@ __all__ = [
     "Burgers",
     "CheckpointError",
     "Collocation",
+    "ConvexAdjoint",
     "CoordinateNetwork",
     "CosineDecay",
     "Cuboid",

@@ -65,12 +65,12 @@ class UnrolledAdjoint(AbstractAdjoint):
         problem = problem if ridge is None else problem.penalised(ridge)
         c = torch.where(keep, minimum.c, torch.zeros_like(minimum.c))
         for _ in range(self.steps):
-            gradient, matrix = _normal_equations(problem, c)
+            gradient, matrix = normal_equations(problem, c)
             c = c - _solved(matrix, gradient)
         return c if transform is None else times(transform, c)
 
 
-def _normal_equations(problem: LeastSquares, c: Tensor) -> tuple[Tensor, BlockMatrix]:
+def normal_equations(problem: LeastSquares, c: Tensor) -> tuple[Tensor, BlockMatrix]:
     """(Jᵀr + Γc, JᵀJ + Γ), with a graph."""
     gradient, diagonal = torch.zeros_like(c), c.new_zeros((*c.shape, c.shape[-1]))
     if problem.ridge is not None:

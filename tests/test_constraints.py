@@ -13,6 +13,7 @@ from helpers import EXACT_CASES, grid_layer, least_squares, leaves_of, monomial_
 from torch import Tensor
 
 from pdesolve.condition import Dirichlet, InitialCondition, Periodic
+from pdesolve.convex import ConvexAdjoint
 from pdesolve.discretization.finite_differences import FiniteDifferences
 from pdesolve.domains import Interval, StructuredGrid, TimeInterval, cartesian_decomposition
 from pdesolve.experts.bounds import Bounds
@@ -38,6 +39,7 @@ from pdesolve.problem import Problem, ProblemFamily, Uniform
 from pdesolve.status import SolveError, SolveStatus
 from pdesolve.unrolled import UnrolledAdjoint
 
+CVXPY = pytest.mark.filterwarnings("ignore:__array__ implementation:DeprecationWarning")
 TIGHT = LevenbergMarquardt(gtol=1e-11, max_steps=200)
 BY_NAME = {case.name: case for case in EXACT_CASES}
 HEAT, BURGERS = BY_NAME["heat 1-D"], BY_NAME["Burgers"]
@@ -131,7 +133,7 @@ def linear_problem(batch: int, m: int, n: int, bounds: int, seed: int = 0) -> Le
     return LeastSquares((rows,), constraints=(LinearConstraints(limit, -0.4 * reach, 0.3 * reach),))
 
 
-@pytest.mark.filterwarnings("ignore:__array__ implementation:DeprecationWarning")
+@CVXPY
 def test_solution_and_gradient_are_those_of_cvxpylayers() -> None:
     cvxpy = pytest.importorskip("cvxpy")
     layers = pytest.importorskip("cvxpylayers.torch")
@@ -234,6 +236,48 @@ def test_gradcheck_over_patches(coupled: bool) -> None:
         return found.w
 
     assert torch.autograd.gradcheck(weights, start, eps=1e-6, atol=1e-5, rtol=1e-4, fast_mode=True)
+
+
+@CVXPY
+@pytest.mark.parametrize("coupled", [False, True])
+@pytest.mark.parametrize("equalities", [0, 1])
+def test_the_convex_adjoint_agrees(equalities: int, coupled: bool) -> None:
+    pytest.importorskip("cvxpylayers.torch")
+    problem = constrained(
+        least_squares(batch=2, patches=2, curved=0.0, noise=1.0, coupled=coupled), equalities=equalities
+    )
+    problem = problem.with_tensors([t[:1] if t.shape == (1, 1, 1) else t for t in problem.tensors()])
+    ours, theirs = leaves_of(problem), leaves_of(problem)
+    adjoint = ConvexAdjoint()
+    found, other = solve(problem.with_tensors(ours)), solve(problem.with_tensors(theirs), adjoint)
+    converged(other)
+    torch.testing.assert_close(other.w, found.w, rtol=0, atol=1e-6)
+    weights = uniform(*found.w.shape, seed=9)
+    mine = torch.autograd.grad((found.w * weights).sum(), ours)
+    others = torch.autograd.grad((other.w * weights).sum(), theirs)
+    for own, reference in zip(mine, others, strict=True):
+        torch.testing.assert_close(own, reference, rtol=1e-4, atol=1e-5 * max(1.0, float(reference.abs().max())))
+    solve(problem, adjoint)
+    assert len(adjoint._layers) == 1  # canonicalised once
+
+
+@CVXPY
+def test_the_convex_adjoint_leaves_failed_members_out() -> None:
+    pytest.importorskip("cvxpylayers.torch")
+    problem = constrained(least_squares(batch=3, curved=0.0, noise=1.0))
+    tensors = leaves_of(problem)
+    with torch.no_grad():
+        tensors[0][1] = torch.nan
+    found = solve(problem.with_tensors(tensors), ConvexAdjoint())
+    assert found.status.flatten().tolist() == [0, int(SolveStatus.NON_FINITE), 0]
+    torch.testing.assert_close(found.w[[0, 2]], solve(problem).w[[0, 2]], rtol=0, atol=1e-6)
+    with pytest.raises(ValueError, match="affine"):
+        solve(constrained(least_squares()), ConvexAdjoint())
+    with pytest.raises(ValueError, match="without"):
+        ConvexAdjoint().solve(least_squares(), lambda p: minimise(p, TIGHT))
+    for options in ({"eps": 0.0}, {"max_iterations": 0}):
+        with pytest.raises(ValueError, match=next(iter(options))):
+            ConvexAdjoint(**options)  # type: ignore[arg-type]
 
 
 # --------------------------------------------------------------------------------------------- one by one

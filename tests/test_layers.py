@@ -26,6 +26,7 @@ LAYERS: tuple[tuple[str, ...], ...] = (
     ("nonlinear",),
     ("implicit",),
     ("unrolled",),
+    ("convex",),
     ("reference",),
     ("distributed", "results", "plotting", "metrics"),
     ("experts",),
