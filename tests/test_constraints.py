@@ -372,6 +372,8 @@ def test_what_cannot_hold_is_infeasible_at_once(kind: str) -> None:
     assert bool(torch.isfinite(found.w).all())
     split = sum(float(block.violation(found.w).max()) for block in blocks)
     assert split == pytest.approx(1.0, abs=1e-3)
+    if kind in ("inequalities", "equalities"):  # the same row twice: each gives way by half
+        assert float(blocks[0].violation(found.w).max()) == pytest.approx(0.5, abs=1e-3)
 
 
 def test_a_kink_is_counted() -> None:

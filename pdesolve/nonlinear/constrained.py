@@ -107,7 +107,7 @@ def minimise_constrained(
         finite = _all(ready.finite, shape) & sound
         rows = torch.where(finite[..., None, None], matrix, 0.0)
         low, high = (torch.where(finite.unsqueeze(-1), t, e) for t, e in ((lower, -torch.inf), (upper, torch.inf)))
-        at = _started(shape.flat(ready.w), ready.normal, finite, solver, low)
+        at = _started(shape.flat(ready.w), ready.normal, finite, low)
         for _ in range(solver.max_steps):
             active = finite & ~at.done & ~at.failed & ~at.infeasible
             if not bool(active.any()):
@@ -124,12 +124,11 @@ def _all(flags: Tensor, shape: Shape) -> Tensor:
     return flags.all(1, keepdim=True) if shape.joint else flags
 
 
-def _started(w: Tensor, normal: Normal, finite: Tensor, solver: AbstractNonlinearSolver, like: Tensor) -> _Iterate:
+def _started(w: Tensor, normal: Normal, finite: Tensor, like: Tensor) -> _Iterate:
     zero = torch.zeros_like(w[..., 0])
     no = torch.zeros_like(finite)
-    damping = zero + float(getattr(solver, "damping", 0.0))
     return _Iterate(
-        w, normal, damping, zero + 2.0, no, no, no, no, no, torch.full_like(zero, torch.inf),
+        w, normal, zero, zero + 2.0, no, no, no, no, no, torch.full_like(zero, torch.inf),
         torch.zeros_like(like), torch.zeros_like(like, dtype=torch.int8), no.long(), no.long(),
     )  # fmt: skip
 
