@@ -118,5 +118,6 @@ class HardConstraintExpert(AbstractExpert):
             self.problem, self, patches=len(decomposition.patches), n_basis=found.weights.shape[-1], coupling=coupling,
             solver=self.layer.solver, rows=self.layer.rows, row_weight=self.layer.row_weight,
             lifting=type(self.backbone.lifting).__name__, seed=self.layer.seed if generator is None else "a generator",
+            **({"constraints": self.layer.constraints} if self.layer.constraints else {}),
         )  # fmt: skip
         return Solution(field, status, found.report.stats, values, decomposition.interface_positions, record)

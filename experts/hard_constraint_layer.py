@@ -15,6 +15,7 @@ from pdesolve.discretization.grid_basis import GridBasis
 from pdesolve.domains.decomposition import Decomposition, cartesian_decomposition
 from pdesolve.experts.coupling import AbstractCoupling, Independent
 from pdesolve.experts.evaluation import device_of
+from pdesolve.experts.linear_constraint import AbstractLinearConstraint, Violation, violations
 from pdesolve.experts.patch_context import PatchContext
 from pdesolve.experts.periodic import periodic_rows
 from pdesolve.experts.row_weight import AbstractRowWeight, default_row_weight
@@ -23,11 +24,12 @@ from pdesolve.frames.abstract import AbstractLifting, NoLifting
 from pdesolve.frames.check import check_imposed
 from pdesolve.implicit import AbstractAdjoint, ImplicitAdjoint
 from pdesolve.nonlinear.cascade import solve_in_order
+from pdesolve.nonlinear.constrained import minimise_constrained
 from pdesolve.nonlinear.least_squares import LeastSquares
 from pdesolve.nonlinear.levenberg_marquardt import LevenbergMarquardt
 from pdesolve.nonlinear.minimise import AbstractNonlinearSolver, Minimum, minimise
 from pdesolve.problem import Problem
-from pdesolve.status import raise_unless_converged
+from pdesolve.status import SolveStatus, raise_unless_converged
 
 
 @dataclass(frozen=True, eq=False)
@@ -38,11 +40,13 @@ class LayerReport:
         status: ``SolveStatus`` codes, (batch, n_patches).
         stats: iterations, cost, relative_residual, stationarity, rank, each (batch, n_patches).
         weights: w, (batch, n_patches, n_basis).
+        violations: how far u lies outside of each constraint, in their order.
     """
 
     status: Tensor
     stats: Mapping[str, Tensor]
     weights: Tensor
+    violations: tuple[Violation, ...] = ()
 
 
 @dataclass(frozen=True, eq=False)
@@ -79,6 +83,8 @@ class HardConstraintLayer(nn.Module):
             the units of u).
         solver: default ``LevenbergMarquardt()``.
         adjoint: default ``ImplicitAdjoint()``.
+        constraints: what u must meet beside the equation, such as ``[Bounds(lower=0.0)]`` (default nothing). The solver
+            then gives tolerance, step cap, ridge and whitening; its steps become quadratic programs.
         throw: raise ``SolveError`` when a member fails (default), or leave it to the report's status.
         seed: of the points when a call gives no generator.
 
@@ -108,10 +114,14 @@ class HardConstraintLayer(nn.Module):
         condition_weight: float = 1.0,
         solver: AbstractNonlinearSolver | None = None,
         adjoint: AbstractAdjoint | None = None,
+        constraints: Sequence[AbstractLinearConstraint] = (),
         throw: bool = True,
         seed: int = 0,
     ) -> None:
         super().__init__()
+        wrong = [type(c).__name__ for c in constraints if not isinstance(c, AbstractLinearConstraint)]
+        if wrong:
+            raise TypeError(f"constraints must be a list such as [Bounds(lower=0.0)], got {wrong[0]} in it")
         if not isinstance(discretization, AbstractDiscretization):
             raise TypeError(f"discretization must be an AbstractDiscretization, got {type(discretization).__name__}")
         if not 0 < condition_weight < float("inf"):
@@ -129,6 +139,7 @@ class HardConstraintLayer(nn.Module):
         self.condition_weight = condition_weight
         self.solver = solver or LevenbergMarquardt()
         self.adjoint = adjoint or ImplicitAdjoint()
+        self.constraints = tuple(constraints)
         self.throw, self.seed = throw, seed
 
     def forward(
@@ -208,12 +219,14 @@ class HardConstraintLayer(nn.Module):
 
         def stage(rows: LeastSquares, patches: Sequence[int]) -> Minimum:
             begin = None if start is None else start[:, list(patches)]
-            return differentiated.solve(rows, lambda detached: minimise(detached, method, begin))
+            run = minimise_constrained if rows.constraints else minimise
+            return differentiated.solve(rows, lambda detached: run(detached, method, begin))
 
         found = solve_in_order(problem, stage)
+        outside = violations(problem.constraints, found.w)
         if self.throw if throw is None else throw:
-            raise_unless_converged(found.status)
-        report = LayerReport(found.status, found.stats, found.w.detach())
+            raise_unless_converged(found.status, _first_infeasible(found.status, outside))
+        report = LayerReport(found.status, found.stats, found.w.detach(), outside)
         return PatchSolve(found.w, report, problem)
 
     def assemble(
@@ -233,8 +246,13 @@ class HardConstraintLayer(nn.Module):
         interfaces = coupling.interfaces(context, counts.interface)
         ends = periodic_rows(context, counts.boundary, self.condition_weight, coupling.ties_patches)
         blocks, interfaces = blocks + ends[0], interfaces + ends[1]
-        batch = max([b.batch for b in blocks] + [i.batch for i in interfaces])
-        found = LeastSquares(tuple(b.batched(batch) for b in blocks), tuple(i.batched(batch) for i in interfaces))
+        limits = [constraint.rows(context) for constraint in self.constraints]
+        batch = max([b.batch for b in blocks] + [i.batch for i in interfaces] + [c.batch for c in limits])
+        found = LeastSquares(
+            tuple(b.batched(batch) for b in blocks),
+            tuple(i.batched(batch) for i in interfaces),
+            constraints=tuple(c.batched(batch) for c in limits),
+        )
         fewest, n = int(found.row_counts().min()), found.shape[2]
         if fewest < n:
             raise ValueError(
@@ -253,3 +271,12 @@ class HardConstraintLayer(nn.Module):
         """What the rows of one call are made from."""
         patches = decomposition or self.decomposition
         return PatchContext(self.problem, self.discretization, patches, source, parameters, generator)
+
+
+def _first_infeasible(status: Tensor, outside: tuple[Violation, ...]) -> str:
+    """What the first infeasible sample violates; empty without one."""
+    samples = (status == SolveStatus.INFEASIBLE).any(1)
+    if not outside or not bool(samples.any()):
+        return ""
+    first = int(samples.nonzero()[0])
+    return f"sample {first}: {'; '.join(violation.worst(first) for violation in outside)}"

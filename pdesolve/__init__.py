@@ -1,6 +1,7 @@
 """pdesolve: PDEs solved by mixtures of experts that meet the equation as a hard constraint, in PyTorch."""
 
 from pdesolve.condition import AbstractCondition, Dirichlet, InitialCondition, Neumann, Periodic, Robin
+from pdesolve.convex import ConvexAdjoint
 from pdesolve.discretization.abstract import AbstractDiscretization
 from pdesolve.discretization.ansatz import Ansatz
 from pdesolve.discretization.collocation import Collocation, ForwardMode, TaylorMode
@@ -21,10 +22,13 @@ from pdesolve.domains import (
     cartesian_decomposition,
 )
 from pdesolve.experts.abstract import AbstractExpert
+from pdesolve.experts.bounds import Bounds
 from pdesolve.experts.coordinate_network import CoordinateNetwork
 from pdesolve.experts.coupling import AbstractCoupling, Independent, InterfaceRows
 from pdesolve.experts.hard_constraint_expert import HardConstraintExpert
 from pdesolve.experts.hard_constraint_layer import HardConstraintLayer, LayerReport
+from pdesolve.experts.linear_constraint import AbstractLinearConstraint, Violation
+from pdesolve.experts.mass_balance import MassBalance
 from pdesolve.experts.mixture import MixtureOfExperts
 from pdesolve.experts.parametric import parametric_expert, soft_expert
 from pdesolve.experts.row_weight import AbstractRowWeight, TimePower, Unweighted
@@ -62,6 +66,7 @@ from pdesolve.reference import (
     diffusion_sorption_problem,
     reference_solution,
 )
+from pdesolve.results import FlatLayout, PDEBenchData, PerSeedLayout, read_pdebench, write_pdebench
 from pdesolve.solution import Solution
 from pdesolve.status import SolveError, SolveStatus
 from pdesolve.training import (
@@ -89,6 +94,7 @@ __all__ = [
     "AbstractDistribution",
     "AbstractExpert",
     "AbstractLifting",
+    "AbstractLinearConstraint",
     "AbstractNonlinearSolver",
     "AbstractPDE",
     "AbstractRidge",
@@ -98,10 +104,12 @@ __all__ = [
     "Ansatz",
     "BlockCholesky",
     "BlockMatrix",
+    "Bounds",
     "Box",
     "Burgers",
     "CheckpointError",
     "Collocation",
+    "ConvexAdjoint",
     "CoordinateNetwork",
     "CosineDecay",
     "Cuboid",
@@ -114,6 +122,7 @@ __all__ = [
     "Field",
     "FiniteDifferences",
     "FixedRidge",
+    "FlatLayout",
     "ForwardMode",
     "Frame",
     "FunctionCoordinates",
@@ -133,11 +142,14 @@ __all__ = [
     "LayerReport",
     "LevenbergMarquardt",
     "LogUniform",
+    "MassBalance",
     "MethodOfLines",
     "MixtureOfExperts",
     "Neumann",
     "NoLifting",
+    "PDEBenchData",
     "Patch",
+    "PerSeedLayout",
     "Periodic",
     "Problem",
     "ProblemFamily",
@@ -165,6 +177,7 @@ __all__ = [
     "UniformSampler",
     "UnrolledAdjoint",
     "Unweighted",
+    "Violation",
     "Whitening",
     "cartesian_decomposition",
     "diffusion_sorption_family",
@@ -174,9 +187,11 @@ __all__ = [
     "load_expert",
     "minimise",
     "parametric_expert",
+    "read_pdebench",
     "reference_solution",
     "resume",
     "save_expert",
     "soft_expert",
     "train",
+    "write_pdebench",
 ]

@@ -22,6 +22,7 @@ from torch import Tensor
 from torch.autograd.function import once_differentiable
 
 from pdesolve.linalg.block_cholesky import BlockCholesky
+from pdesolve.nonlinear.constrained_adjoint import with_gradient
 from pdesolve.nonlinear.least_squares import LeastSquares, select
 from pdesolve.nonlinear.minimise import Minimum, stationarity
 from pdesolve.nonlinear.rows import times
@@ -66,13 +67,16 @@ class ImplicitAdjoint(AbstractAdjoint):
     Notes:
         Where the full Hessian is not positive definite the Gauss-Newton matrix takes its place, which is logged.
         Members that failed contribute no gradient: their w is a constant, which their status says. The ridge is a
-        constant. Second derivatives are not available.
+        constant. Second derivatives are not available. Under constraints the gradient is that of the active set
+        (``constrained_adjoint``), and there is no polish.
     """
 
     polish: float = 1e-9
 
     def solve(self, problem: LeastSquares, run: Solve) -> Minimum:
         minimum = run(problem)
+        if minimum.held is not None:
+            return with_gradient(problem, minimum)
         with torch.no_grad():
             minimum, factor = _polished(minimum, self.polish)
         tensors = problem.tensors()

@@ -69,6 +69,11 @@ class SolveStatus(enum.IntEnum):
         "the backward error stayed above the tolerance after refinement: "
         "use a solver with full pivoting (DenseLU), rescale the system, or loosen the solver's tolerance",
     )
+    INFEASIBLE = (
+        11,
+        "no combination of the basis fields meets all constraints: the report's violations say which rows and by how "
+        "much at the point that comes nearest; loosen the bounds, give fewer points, or use more basis fields",
+    )
 
     message: str
 

@@ -27,7 +27,7 @@ class UnrolledAdjoint(AbstractAdjoint):
         steps: n >= 1 (default 12).
 
     Raises:
-        ValueError: steps below one.
+        ValueError: steps below one; at the call, a problem with constraints.
 
     Notes:
         Memory and time grow with n, and the matrix of all patches of a coupled sample is dense: made for checking and
@@ -46,6 +46,8 @@ class UnrolledAdjoint(AbstractAdjoint):
             raise ValueError(f"steps must be an integer >= 1, got {self.steps!r}")
 
     def solve(self, problem: LeastSquares, run: Solve) -> Minimum:
+        if problem.constraints:
+            raise ValueError("UnrolledAdjoint knows no constraints: use ImplicitAdjoint() or DetachedAdjoint()")
         minimum = run(problem)
         if not (torch.is_grad_enabled() and any(t.requires_grad for t in problem.tensors())):
             return minimum
@@ -63,12 +65,12 @@ class UnrolledAdjoint(AbstractAdjoint):
         problem = problem if ridge is None else problem.penalised(ridge)
         c = torch.where(keep, minimum.c, torch.zeros_like(minimum.c))
         for _ in range(self.steps):
-            gradient, matrix = _normal_equations(problem, c)
+            gradient, matrix = normal_equations(problem, c)
             c = c - _solved(matrix, gradient)
         return c if transform is None else times(transform, c)
 
 
-def _normal_equations(problem: LeastSquares, c: Tensor) -> tuple[Tensor, BlockMatrix]:
+def normal_equations(problem: LeastSquares, c: Tensor) -> tuple[Tensor, BlockMatrix]:
     """(Jᵀr + Γc, JᵀJ + Γ), with a graph."""
     gradient, diagonal = torch.zeros_like(c), c.new_zeros((*c.shape, c.shape[-1]))
     if problem.ridge is not None:

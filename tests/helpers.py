@@ -265,6 +265,11 @@ def least_squares(
     return LeastSquares((rows,), interfaces)
 
 
+def leaves_of(problem: LeastSquares) -> list[Tensor]:
+    """Copies of the problem's tensors that require gradients."""
+    return [t.clone().requires_grad_() for t in problem.tensors()]
+
+
 LEVELS = {"zero": 0.0, "small": 0.08, "large": 1.0}
 """Noise by name: relative residuals of about 0, 0.075 and 0.75."""
 

@@ -27,6 +27,7 @@ LAYERS: tuple[tuple[str, ...], ...] = (
     ("nonlinear",),
     ("implicit",),
     ("unrolled",),
+    ("convex",),
     ("reference",),
     ("distributed", "results", "plotting", "metrics"),
     ("experts",),

@@ -10,7 +10,7 @@ from __future__ import annotations
 import argparse
 from typing import Any, Protocol
 
-from pdesolve.cli import info, plot, run
+from pdesolve.cli import data, info, plot, run
 
 
 class Command(Protocol):
@@ -24,6 +24,7 @@ class Command(Protocol):
 
 
 COMMANDS: tuple[Command, ...] = (
+    data,
     info,
     plot,
     run,

@@ -14,7 +14,7 @@ def add_parser(subparsers: argparse._SubParsersAction[Any]) -> None:
     """Add the command's arguments."""
     text = "say what a results file holds, without reading its values"
     parser = subparsers.add_parser("info", help=text, description=text, allow_abbrev=False)
-    parser.add_argument("file", metavar="FILE", help="a .vtkhdf file written by pdesolve")
+    parser.add_argument("file", metavar="FILE", help="a .vtkhdf file written by pdesolve, or a PDEBench file")
     parser.add_argument("--json", action="store_true", help="as JSON")
     parser.set_defaults(run=run)
 
@@ -22,26 +22,38 @@ def add_parser(subparsers: argparse._SubParsersAction[Any]) -> None:
 def run(arguments: argparse.Namespace) -> int:
     """Print the description of one file."""
     from pdesolve.results import info
+    from pdesolve.results.pdebench import is_pdebench, pdebench_info
 
     with reading(arguments.file):
-        found = info(arguments.file)
+        foreign = is_pdebench(arguments.file)
+        found = pdebench_info(arguments.file) if foreign else info(arguments.file)
     if arguments.json:
         print(json.dumps(found, indent=2))  # ASCII: any terminal shows it, and nothing in it is a control character
         return ExitCode.OK
     emit(found["path"])
-    emit_table(_rows(found))
+    emit_table(_pdebench_rows(found) if foreign else _rows(found))
     return ExitCode.OK
 
 
+def _pdebench_rows(found: dict[str, Any]) -> list[tuple[str, str]]:
+    return [
+        ("layout", found["layout"]),
+        ("size", _size(found["bytes"])),
+        ("fields", f"{', '.join(found['fields'])} ({found['dtype']})"),
+        ("grid", _grid(found)),
+        ("samples", str(found["batch"])),
+        ("config", found["config"] or "none"),
+    ]
+
+
 def _rows(found: dict[str, Any]) -> list[tuple[str, str]]:
-    grid = [f"{axis}: {n} nodes in [{_ends(found['range'][axis])}]" for axis, n in found["shape"].items()]
     status = [f"{count} {name}" for name, count in found["status"].items()]
     interfaces = [f"{axis}: {', '.join(f'{p:.6g}' for p in at)}" for axis, at in found["interfaces"].items()]
     return [
         ("written by", f"{found['written_by']}, schema {found['schema']}"),
         ("size", _size(found["bytes"])),
         ("fields", f"{', '.join(found['fields'])} ({found['dtype']})"),
-        ("grid", "; ".join(grid)),
+        ("grid", _grid(found)),
         ("cases", f"{found['batch']}, {found['patches']} patches each"),
         ("status", ", ".join(status) or "none"),
         ("parameters", ", ".join(found["parameters"]) or "none"),
@@ -49,6 +61,10 @@ def _rows(found: dict[str, Any]) -> list[tuple[str, str]]:
         ("interfaces", "; ".join(interfaces) or "none"),
         *((f"provenance.{key}", json.dumps(value, ensure_ascii=False)) for key, value in found["provenance"].items()),
     ]
+
+
+def _grid(found: dict[str, Any]) -> str:
+    return "; ".join(f"{axis}: {n} nodes in [{_ends(found['range'][axis])}]" for axis, n in found["shape"].items())
 
 
 def _ends(ends: list[float]) -> str:

@@ -26,6 +26,12 @@ class Points:
     coordinates: Mapping[str, Tensor]
     nodes: Tensor | None = None
 
+    @staticmethod
+    def at_nodes(grid: StructuredGrid, nodes: Tensor) -> Points:
+        """Nodes of a grid, (piece, point, axis), with their coordinates."""
+        columns = {axis: grid.axis_nodes(axis).to(nodes.device)[nodes[..., a]] for a, axis in enumerate(grid.axes)}
+        return Points(columns, nodes)
+
     def distinct(self) -> Tensor:
         """One where a node stands for the first time on its piece, zero where it repeats, (piece, point)."""
         like = next(iter(self.coordinates.values()))

@@ -149,10 +149,7 @@ class FiniteDifferences(AbstractDiscretization):
         return decomposition.node_ranges
 
     def _points(self, nodes: Tensor) -> Points:
-        coordinates = {
-            axis: self.grid.axis_nodes(axis).to(nodes.device)[nodes[..., a]] for a, axis in enumerate(self.grid.axes)
-        }
-        return Points(coordinates, nodes)
+        return Points.at_nodes(self.grid, nodes)
 
     def derivatives(
         self,

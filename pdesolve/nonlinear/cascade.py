@@ -149,7 +149,8 @@ def _restricted(problem: LeastSquares, stage: Sequence[int], entering: Sequence[
             interfaces.append(_between(block, inside, place))
     rows = tuple(block.on(chosen) for block in problem.rows)
     ridge = None if problem.ridge is None else problem.ridge.index_select(1, chosen)
-    return LeastSquares((*rows, *entering), tuple(interfaces), ridge)
+    constraints = tuple(block.on(chosen, problem.shape[1]) for block in problem.constraints)
+    return LeastSquares((*rows, *entering), tuple(interfaces), ridge, constraints)
 
 
 def _between(block: InterfaceBlock, inside: Sequence[int], place: dict[int, int]) -> InterfaceBlock:

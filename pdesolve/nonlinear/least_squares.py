@@ -10,6 +10,7 @@ from torch import Tensor
 
 from pdesolve.linalg.block_cholesky import BlockMatrix
 from pdesolve.linalg.elimination import Edge
+from pdesolve.nonlinear.constraints import LinearConstraints
 from pdesolve.nonlinear.rows import InterfaceBlock, RowBlock, times, transposed_times
 
 
@@ -41,11 +42,13 @@ class LeastSquares:
         rows: blocks on the patches.
         interfaces: blocks between patches; none makes every patch independent.
         ridge: Γ, (batch, patch, N, N), symmetric positive semidefinite, a constant in every derivative.
+        constraints: rows that must hold; ``minimise_constrained`` respects them, cost and gradients do not know them.
     """
 
     rows: tuple[RowBlock, ...]
     interfaces: tuple[InterfaceBlock, ...] = ()
     ridge: Tensor | None = None
+    constraints: tuple[LinearConstraints, ...] = ()
 
     @property
     def shape(self) -> tuple[int, int, int]:
@@ -86,6 +89,7 @@ class LeastSquares:
             tensors += [patched(t) if t.shape[:2] == good.shape else sampled(t, samples) for t in block.inputs]
         for interface in self.interfaces:
             tensors += [sampled(t, cases) for t in interface.tensors()]
+        tensors += [t for block in self.constraints for t in block.tensors()]
         return self.with_tensors(tensors)
 
     @property
@@ -113,7 +117,8 @@ class LeastSquares:
     def tensors(self) -> list[Tensor]:
         """All tensors that a gradient may be asked for, block after block."""
         rows = [t for block in self.rows for t in block.tensors()]
-        return rows + [t for interface in self.interfaces for t in interface.tensors()]
+        ties = [t for interface in self.interfaces for t in interface.tensors()]
+        return rows + ties + [t for block in self.constraints for t in block.tensors()]
 
     def with_tensors(self, tensors: Sequence[Tensor]) -> LeastSquares:
         """The same problem on other tensors, in the order of ``tensors()``."""
@@ -126,7 +131,8 @@ class LeastSquares:
 
         rows = tuple(b.with_tensors(take(len(b.tensors()))) for b in self.rows)
         interfaces = tuple(b.with_tensors(take(len(b.tensors()))) for b in self.interfaces)
-        return replace(self, rows=rows, interfaces=interfaces)
+        constraints = tuple(b.with_tensors(take(len(b.tensors()))) for b in self.constraints)
+        return replace(self, rows=rows, interfaces=interfaces, constraints=constraints)
 
     def detached(self) -> LeastSquares:
         return self.with_tensors([t.detach() for t in self.tensors()])
@@ -138,6 +144,7 @@ class LeastSquares:
             tuple(b.transformed(transform) for b in self.rows),
             tuple(b.transformed(transform) for b in self.interfaces),
             ridge,
+            tuple(b.transformed(transform) for b in self.constraints),
         )
 
     def cost(self, w: Tensor) -> Tensor:
@@ -196,7 +203,7 @@ class LeastSquares:
         return BlockMatrix(diagonal, gram.coupling, gram.edges)
 
     def pullback(self, w: Tensor, direction: Tensor) -> list[Tensor]:
-        """∂/∂tensors of (gradient of the cost) · direction, in the order of ``tensors()``."""
+        """∂/∂tensors of (gradient of the cost) · direction, in the order of ``tensors()`` without the constraints'."""
         rows = [g for block in self.rows for g in block.pullback(w, direction)]
         return rows + [g for interface in self.interfaces for g in interface.pullback(w, direction)]
 

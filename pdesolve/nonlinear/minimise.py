@@ -8,6 +8,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from pdesolve.nonlinear.constraints import ActiveRows
 from pdesolve.nonlinear.least_squares import LeastSquares, Normal
 from pdesolve.nonlinear.members import Members
 from pdesolve.nonlinear.ridge import AbstractRidge
@@ -77,6 +78,7 @@ class Minimum:
         c: the unknowns there.
         normal: its linearisation at c.
         transform: w = transform c, or None for w = c.
+        held: multipliers of the constraints, if the problem has any.
     """
 
     w: Tensor
@@ -86,6 +88,7 @@ class Minimum:
     c: Tensor
     normal: Normal
     transform: Tensor | None = None
+    held: ActiveRows | None = None
 
 
 def stationarity(normal: Normal) -> Tensor:
@@ -108,22 +111,11 @@ def minimise(problem: LeastSquares, solver: AbstractNonlinearSolver, start: Tens
         solver: the method.
         start: w to begin from, (batch, patch, N); default zero, the lifting.
     """
+    if problem.constraints:
+        raise ValueError("the problem has constraints: use minimise_constrained")
     with torch.no_grad():
-        problem = problem.detached()
-        w = problem.zeros() if start is None else start.detach().to(problem.like.dtype)
-        normal = problem.linearise(w)
-        finite = problem.any_member(~_finite(normal)).logical_not()
-        if solver.ridge.on_weights:
-            problem, normal = _penalised(problem, normal, w, solver.ridge, finite)
-        whitened = solver.whitening.transform(problem, w, normal.gram.diagonal)
-        transform, rank = whitened if whitened else (None, None)
-        if transform is not None:
-            problem = problem.transformed(transform).penalised(_dropped(transform))
-            if start is not None:
-                w = times(torch.linalg.pinv(transform), w)
-            normal = problem.linearise(w)
-        if not solver.ridge.on_weights:
-            problem, normal = _penalised(problem, normal, w, solver.ridge, finite)
+        ready = prepared(problem, solver, start)
+        problem, w, normal, finite, transform, rank = ready.parts()
         iterate, iterations, done = _loop(problem, solver, solver.init(problem, w, normal), finite, solver.max_steps)
         status = _status(iterate, finite, done)
         shape = problem.shape[:2]
@@ -137,6 +129,49 @@ def minimise(problem: LeastSquares, solver: AbstractNonlinearSolver, start: Tens
         }
         w = iterate.w if transform is None else times(transform, iterate.w)
         return Minimum(w, status.expand(shape), stats, problem, iterate.w, iterate.normal, transform)
+
+
+@dataclass(frozen=True, eq=False)
+class Prepared:
+    """A problem with ridge and whitening, at its starting point.
+
+    Arguments:
+        problem: in the unknowns c.
+        w: c to begin from.
+        normal: the linearisation there.
+        finite: which members are finite there.
+        transform, rank: of the whitening, if there is one.
+    """
+
+    problem: LeastSquares
+    w: Tensor
+    normal: Normal
+    finite: Tensor
+    transform: Tensor | None
+    rank: Tensor | None
+
+    def parts(self) -> tuple[LeastSquares, Tensor, Normal, Tensor, Tensor | None, Tensor | None]:
+        return self.problem, self.w, self.normal, self.finite, self.transform, self.rank
+
+
+def prepared(problem: LeastSquares, solver: AbstractNonlinearSolver, start: Tensor | None) -> Prepared:
+    """What a solver begins with; gradients are not recorded."""
+    problem = problem.detached()
+    w = problem.zeros() if start is None else start.detach().to(problem.like.dtype)
+    normal = problem.linearise(w)
+    finite = problem.any_member(~_finite(normal)).logical_not()
+    if solver.ridge.on_weights:
+        problem, normal = _penalised(problem, normal, w, solver.ridge, finite)
+    whitened = solver.whitening.transform(problem, w, normal.gram.diagonal)
+    transform, rank = whitened if whitened else (None, None)
+    if transform is not None:
+        problem = problem.transformed(transform).penalised(_dropped(transform))
+        if start is not None:
+            w = times(torch.linalg.pinv(transform), w)
+        normal = problem.linearise(w)
+    if not solver.ridge.on_weights:
+        problem, normal = _penalised(problem, normal, w, solver.ridge, finite)
+    return Prepared(problem, w, normal, finite, transform, rank)
 
 
 def _loop(

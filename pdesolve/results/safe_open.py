@@ -1,8 +1,7 @@
-"""Reading HDF5 files that others made: nothing is followed out of the file, nothing large is believed.
+"""Opening results files: plain contiguous numbers only.
 
-A results file holds plain contiguous numbers only. One check per data set therefore shuts out compression
-bombs, unknown filters, huge fill values, virtual data sets and external storage: its bytes must lie in the
-file, and all data sets together must not be larger than the file.
+One check per data set therefore shuts out compression bombs, unknown filters, huge fill values, virtual data sets and
+external storage: its bytes must lie in the file, and all data sets together must not be larger than the file.
 """
 
 from __future__ import annotations
@@ -10,40 +9,17 @@ from __future__ import annotations
 import contextlib
 import math
 import os
-import stat
 from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
 
 from pdesolve.results.codec import DTYPES, STORED, Array, digest
+from pdesolve.results.hdf5 import HDF5File, ResultsFileError, open_hdf5
 from pdesolve.results.header import MAX_BYTES, SCHEMA, ArrayRecord, Header
 
 GROUP = "pdesolve"
 HEADER = "/pdesolve/header"
-MAGIC = {
-    b"\x89PNG": "a PNG picture",
-    b"PK\x03\x04": "a ZIP archive (.npz, .pt or .zip)",
-    b"\x93NUMPY": "a NumPy .npy file",
-    b"CDF": "a NetCDF 3 file",
-    b"\x80": "a Python pickle",
-    b"<?xml": "an XML file (.vtu, .xdmf)",
-    b"<VTKFile": "a VTK XML file",
-    b"# vtk": "a legacy VTK file",
-    b"$MeshFormat": "a Gmsh mesh",
-    b"\x1f\x8b": "a gzip file",
-}
-HDF5_SIGNATURE = b"\x89HDF\r\n\x1a\n"
-
-
-class ResultsFileError(ValueError):
-    """A file that is no intact results file; the message says what was found and what to do."""
-
-
-def refuse(path: str, what: str, expected: str, got: str, hint: str) -> ResultsFileError:
-    """The error for ``path``, in one line."""
-    line = f"{path!r}: {what}; expected {expected}; got {got}; {hint}"
-    return ResultsFileError(" ".join(line.split()))
 
 
 @contextlib.contextmanager
@@ -54,58 +30,28 @@ def open_results(path: str | os.PathLike[str]) -> Iterator[ResultsFile]:
         FileNotFoundError, IsADirectoryError, PermissionError: as ``open`` does.
         ResultsFileError: it is none; also for HDF5 errors within the block.
     """
-    import h5py
-
-    name = os.fspath(path)
-    size = _checked_size(name)
-    try:
-        with h5py.File(name, "r", locking=False) as file:
-            yield ResultsFile(file, name, size)
-    except ResultsFileError:
-        raise
-    except (OSError, RuntimeError, KeyError, TypeError, ValueError) as error:
-        hint = "the file is damaged or truncated: take another copy"
-        got = str(error) or type(error).__name__
-        raise refuse(name, "cannot be read", "an intact HDF5 file", got, hint) from error
-
-
-def _checked_size(path: str) -> int:
-    status = os.stat(path)
-    if stat.S_ISDIR(status.st_mode):
-        raise IsADirectoryError(21, "is a folder; give a .vtkhdf file", path)
-    hint = "give a .vtkhdf file written by pdesolve"
-    if not stat.S_ISREG(status.st_mode):
-        raise refuse(path, "not a results file", "a regular file", "a pipe, socket or device", hint)
-    with open(path, "rb") as file:
-        start = file.read(16)
-    if not start.startswith(HDF5_SIGNATURE):
-        kinds = [kind for magic, kind in MAGIC.items() if start.startswith(magic)]
-        got = kinds[0] if kinds else f"a file that starts with {start!r}" if start else "an empty file"
-        raise refuse(path, "not a results file", "HDF5", got, hint)
-    return status.st_size
+    with open_hdf5(path, "results file", "give a .vtkhdf file written by pdesolve") as file:
+        yield ResultsFile(file)
 
 
 class ResultsFile:
     """An open results file whose every access is checked.
 
     Arguments:
-        file: the open ``h5py.File``.
-        path: for messages.
-        size: bytes of the file, the most that all its data sets may claim together.
+        file: the open file; its size is the most that all its data sets may claim together.
     """
 
-    def __init__(self, file: Any, path: str, size: int) -> None:
-        self._file = file
-        self._path = path
-        self._size = size
-        self._left = size
+    def __init__(self, file: HDF5File) -> None:
+        self._open = file
+        self._file = file.file
+        self._left = file.size
         self._check_schema()
 
     def error(
         self, what: str, expected: str, got: str, hint: str = "the file is damaged or was made by hand"
     ) -> ResultsFileError:
         """The error that names this file."""
-        return refuse(self._path, what, expected, got, hint)
+        return self._open.error(what, expected, got, hint)
 
     def header(self) -> Header:
         """The checked description of all that the file holds."""
@@ -119,10 +65,10 @@ class ResultsFile:
 
     def check(self, record: ArrayRecord) -> None:
         """Check a data set against its record and the bytes that are left, without reading it."""
-        dataset = self._member(record.path)
+        dataset = self._open.member(record.path)
         dtype, shape = np.dtype(STORED[DTYPES[record.dtype]]), record.shape
-        if self._dtype(dataset, record.path) != dtype:
-            got = str(self._dtype(dataset, record.path))
+        if self._open.number_type(dataset, record.path) != dtype:
+            got = str(self._open.number_type(dataset, record.path))
             raise self.error(f"type of {record.path}", f"{dtype.str} for {record.dtype}", got)
         if tuple(dataset.shape) != shape:
             raise self.error(f"shape of {record.path}", str(shape), str(tuple(dataset.shape)))
@@ -130,7 +76,7 @@ class ResultsFile:
 
     def read(self, record: ArrayRecord) -> Array:
         """The array of a record that ``check`` has passed, its checksum verified."""
-        dataset = self._member(record.path)
+        dataset = self._open.member(record.path)
         array = np.empty(record.shape, dtype=STORED[DTYPES[record.dtype]])
         if array.size:
             dataset.read_direct(array)
@@ -139,31 +85,6 @@ class ResultsFile:
                 f"checksum of {record.path}", "the one it was written with", "another", "take another copy"
             )
         return array
-
-    def _member(self, path: str) -> Any:
-        """A data set of this file: every step there is a hard link, so no step leads elsewhere."""
-        import h5py
-
-        item, parts = self._file, [part for part in path.split("/") if part]
-        for part in parts:
-            link = item.get(part, getlink=True) if isinstance(item, h5py.Group) else None
-            if link is None:
-                raise self.error(f"no {path}", "the data set that the header lists", "nothing of that name")
-            if not isinstance(link, h5py.HardLink):
-                raise self.error(f"link at {path}", "data in the file itself", type(link).__name__)
-            item = item[part]
-        if not isinstance(item, h5py.Dataset):
-            raise self.error(f"no data at {path}", "a data set", type(item).__name__)
-        return item
-
-    def _dtype(self, dataset: Any, path: str) -> Any:
-        try:
-            dtype = dataset.dtype
-        except TypeError as error:  # HDF5 types without a NumPy equivalent
-            raise self.error(f"type of {path}", "plain numbers", str(error)) from error
-        if dtype.hasobject or dtype.fields is not None or dtype.subdtype is not None:
-            raise self.error(f"type of {path}", "plain numbers", f"{dtype} (references, text or records)")
-        return dtype
 
     def _check_storage(self, dataset: Any, path: str, n_bytes: int) -> None:
         import h5py
@@ -178,7 +99,9 @@ class ResultsFile:
         if n_bytes > self._left:
             raise self.error(f"size of {path}", f"at most {self._left} bytes in this file", f"{n_bytes} bytes")
         offset = dataset.id.get_offset()
-        if n_bytes and (offset is None or dataset.id.get_storage_size() != n_bytes or offset + n_bytes > self._size):
+        if n_bytes and (
+            offset is None or dataset.id.get_storage_size() != n_bytes or offset + n_bytes > self._open.size
+        ):
             got = f"{dataset.id.get_storage_size()} bytes"
             raise self.error(f"storage of {path}", f"{n_bytes} bytes in this file", got)
         self._left -= n_bytes
@@ -215,8 +138,8 @@ class ResultsFile:
         return bytes(self._attribute("sha256", np.dtype("S64"))).decode("ascii", "replace")
 
     def _header_text(self) -> bytes:
-        dataset = self._member(HEADER)
-        dtype = self._dtype(dataset, HEADER)
+        dataset = self._open.member(HEADER)
+        dtype = self._open.number_type(dataset, HEADER)
         if dtype.kind != "S" or dataset.shape != () or dtype.itemsize > MAX_BYTES:
             got = f"{dtype}, shape {dataset.shape}"
             raise self.error(f"type of {HEADER}", f"one text of at most {MAX_BYTES} bytes", got)
