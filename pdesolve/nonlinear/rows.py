@@ -36,6 +36,11 @@ def _expanded(tensors: Sequence[Tensor], batch: int) -> tuple[Tensor, ...]:
     return tuple(t.expand(batch, *t.shape[1:]) for t in tensors)
 
 
+def _at_points(t: Tensor) -> Tensor:
+    """With all three dimensions of (batch, patch, point), some of length one."""
+    return t.reshape((1,) * (3 - t.ndim) + t.shape)
+
+
 def _combined(matrices: Sequence[Tensor], factors: Sequence[Tensor | None], out: Tensor) -> Tensor:
     """Σ_k diag(factor_k) matrix_k over the factors that are there, written to ``out``."""
     there = [(m.detach(), f.detach().unsqueeze(-1)) for m, f in zip(matrices, factors, strict=True) if f is not None]
@@ -104,6 +109,23 @@ class RowBlock:
             offset=tuple(tensors[k : 2 * k]),
             inputs=tuple(tensors[2 * k :]),
         )
+
+    def parts(self) -> tuple[Tensor, ...]:
+        """All tensors: ``tensors()``, and the weight and the constants, which carry no gradient."""
+        return (*self.tensors(), self.weight, *self.constants)
+
+    def with_parts(self, parts: Sequence[Tensor]) -> RowBlock:
+        """The same rows on other tensors, in the order of ``parts()``."""
+        n = len(self.tensors())
+        kept = self.with_tensors(parts[:n])
+        return replace(kept, weight=parts[n], constants=tuple(parts[n + 1 :]))
+
+    def memberwise(self) -> RowBlock:
+        """All that a gradient may be asked for expanded over batch and patches: no tensor serves two members."""
+        batch, patches = self.basis[0].shape[:2]
+        inputs = tuple(_at_points(t).expand(batch, patches, -1) for t in self.inputs)
+        constants = tuple(_at_points(t) for t in self.constants)
+        return replace(self, inputs=inputs, weight=_at_points(self.weight), constants=constants)
 
     @property
     def batch(self) -> int:
@@ -262,6 +284,17 @@ class InterfaceBlock:
     def with_tensors(self, tensors: Sequence[Tensor]) -> InterfaceBlock:
         left, right, offset = tensors
         return replace(self, left=left, right=right, offset=offset)
+
+    def parts(self) -> tuple[Tensor, ...]:
+        """As ``RowBlock.parts``."""
+        return (*self.tensors(), self.weight)
+
+    def with_parts(self, parts: Sequence[Tensor]) -> InterfaceBlock:
+        return replace(self.with_tensors(parts[:3]), weight=parts[3])
+
+    def memberwise(self) -> InterfaceBlock:
+        """As ``RowBlock.memberwise``: the tensors belong to one sample each already."""
+        return replace(self, weight=_at_points(self.weight))
 
     @property
     def batch(self) -> int:
