@@ -89,8 +89,9 @@ class HardConstraintLayer(nn.Module):
         SolveError: at the call, when a member fails and ``throw`` is set; its ``status`` holds all codes.
 
     Notes:
-        The solve runs in float64 whatever the dtype of the basis; u comes back in the basis' dtype. No learned
-        parameters of its own.
+        The solve runs in float64 whatever the dtype of the basis, under ``torch.autocast`` too; u comes back in the
+        basis' dtype. No learned parameters of its own. ``docs/layer_in_your_model.md`` has a table of what works under
+        which transform.
 
     Good values: 8 to 64 basis fields; 20 or more rows for each; a lifting wherever ``generic_frame`` finds one.
 

@@ -23,6 +23,7 @@ from pdesolve.domains import (
 from pdesolve.experts.abstract import AbstractExpert
 from pdesolve.experts.coordinate_network import CoordinateNetwork
 from pdesolve.experts.coupling import AbstractCoupling, Independent, InterfaceRows
+from pdesolve.experts.fourier_neural_operator import FourierNeuralOperator
 from pdesolve.experts.hard_constraint_expert import HardConstraintExpert
 from pdesolve.experts.hard_constraint_layer import HardConstraintLayer, LayerReport
 from pdesolve.experts.mixture import MixtureOfExperts
@@ -115,6 +116,7 @@ __all__ = [
     "FiniteDifferences",
     "FixedRidge",
     "ForwardMode",
+    "FourierNeuralOperator",
     "Frame",
     "FunctionCoordinates",
     "FunctionLifting",

@@ -221,6 +221,17 @@ def _along(function: Callable[..., Any], at: Sequence[Tensor], dots: Sequence[Te
     return _vjp(pull, zeros)[1](tuple(dots))[0]
 
 
+def _require_plain(t: Tensor) -> None:
+    """Raise for a tensor of torch's older vmap, which runs a Function's code as it is and would sum over members."""
+    try:
+        t.data_ptr()
+    except RuntimeError as error:
+        raise NotImplementedError(
+            "batched gradients (is_grads_batched, vectorize=True of torch.autograd.functional) do not work through a "
+            "constraint solve: use torch.func.jacrev, or torch.func.vmap over torch.func.vjp"
+        ) from error
+
+
 def _filled(dots: Sequence[Tensor | None], tensors: Sequence[Tensor]) -> list[Tensor]:
     return [torch.zeros_like(t) if dot is None else dot for dot, t in zip(dots, tensors, strict=True)]
 
@@ -268,6 +279,7 @@ class _Pullback(torch.autograd.Function):
 
     @staticmethod
     def forward(function: ImplicitFunction, direction: Tensor, *tensors: Tensor) -> tuple[Tensor, ...]:
+        _require_plain(direction)
         point = function.at(tensors)
         grads = point.problem.pullback(point.weights(point.c), point.weights(direction))
         if not bool(point.good.all()):  # 0 * NaN is NaN: nothing of what failed may come out
@@ -317,6 +329,7 @@ class _HessianSolve(torch.autograd.Function):
 
     @staticmethod
     def forward(function: ImplicitFunction, v: Tensor, *tensors: Tensor) -> Tensor:
+        _require_plain(v)
         point = function.at(tensors)
         good = point.good.unsqueeze(-1)
         return torch.where(good, function.factorised(point).solve(torch.where(good, v, 0.0)), 0.0)

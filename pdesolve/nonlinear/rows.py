@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from functools import cached_property
 
@@ -160,7 +161,7 @@ class RowBlock:
 
     def linearise(self, w: Tensor) -> Linearisation:
         """Residual, slopes and size of the terms at w."""
-        with torch.enable_grad():
+        with _recording():
             terms = [u.requires_grad_() for u in self.values(w)]
             equations = self.function(terms, self._read)
             slopes = [_gradients(e.sum(), terms, retain=True) for e in equations]  # they may share a graph
@@ -193,7 +194,7 @@ class RowBlock:
         """
         n = self.basis[0].shape[-1]
         total = self.basis[0].new_zeros((*self.basis[0].shape[:2], n, n))
-        with torch.enable_grad():
+        with _recording():
             terms = [u.requires_grad_() for u in self.values(w)]
             for equation in self.function(terms, self._read):
                 first = _gradients(equation.sum(), terms, create_graph=True)
@@ -215,10 +216,10 @@ class RowBlock:
         With u = S w + g and δ = S λ the sum is Φ = Σ ω² F(u) Σ_k F_k(u) δ_k, a function of vectors only, so
         ∂Φ/∂S_k = ∂Φ/∂u_k ⊗ w + ∂Φ/∂δ_k ⊗ λ and ∂Φ/∂g_k = ∂Φ/∂u_k.
         """
-        with torch.enable_grad():
+        with _recording():
             terms = [u.requires_grad_() for u in self.values(w)]
             deltas = [times(s, direction).requires_grad_() for s in self.basis]
-            inputs = [i.detach().requires_grad_() for i in self.inputs]
+            inputs = [i.detach().requires_grad_() for i in self._read[: len(self.inputs)]]
             phi = terms[0].new_zeros(())
             for equation in self.function(terms, [*inputs, *self.constants]):
                 slopes = _gradients(equation.sum(), terms, create_graph=True)
@@ -229,16 +230,24 @@ class RowBlock:
         du = [zero if g is None else g for g in grads[: len(terms)]]
         dd = [zero if g is None else g for g in grads[len(terms) : 2 * len(terms)]]
         di = [torch.zeros_like(i) if g is None else g for g, i in zip(grads[2 * len(terms) :], inputs, strict=True)]
-        basis = [_outer((a, b), (w, direction)) for a, b in zip(du, dd, strict=True)]
+        basis = [_outer((b, a), (direction, w)) for a, b in zip(du, dd, strict=True)]
         return [*basis, *du, *di]
 
     @property
     def _read(self) -> tuple[Tensor, ...]:
-        return *self.inputs, *self.constants
+        """Inputs and constants; autograd cannot keep a tensor made in inference mode, but its copy."""
+        return tuple(t.clone() if t.is_inference() else t for t in (*self.inputs, *self.constants))
 
     def _stack(self, equations: Sequence[Tensor]) -> Tensor:
         shape = self.offset[0].shape
         return torch.stack([e.expand(shape) for e in equations])
+
+
+@contextmanager
+def _recording() -> Iterator[None]:
+    """Slopes are found by autograd, whatever mode the caller is in."""
+    with torch.inference_mode(False), torch.enable_grad():
+        yield
 
 
 def _cancelling(slopes: Sequence[Tensor | None], terms: Sequence[Tensor]) -> Tensor:
