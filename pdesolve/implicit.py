@@ -100,5 +100,5 @@ def _polished(minimum: Minimum, tolerance: float) -> tuple[Minimum, BlockCholesk
     better = (stationarity(after) <= before) & torch.isfinite(after.cost)
     c = torch.where(better.unsqueeze(-1), minimum.c + h, minimum.c)
     w = c if transform is None else times(transform, c)
-    settled = bool((before <= _SETTLED).all())
+    settled = bool(((before <= _SETTLED) | (minimum.status != SolveStatus.CONVERGED)).all())
     return replace(minimum, w=w, c=c, normal=select(better, after, normal)), factor if settled else None

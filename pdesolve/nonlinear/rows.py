@@ -184,7 +184,8 @@ class RowBlock:
     @cached_property
     def scratch(self) -> Tensor:
         """Memory for one Jacobian, kept: asking the system for it anew costs as much as filling it."""
-        return torch.empty(self.basis[0].shape, dtype=self.basis[0].dtype, device=self.basis[0].device)
+        with torch.inference_mode(False):  # written to in either mode
+            return torch.empty(self.basis[0].shape, dtype=self.basis[0].dtype, device=self.basis[0].device)
 
     def curvature(self, w: Tensor) -> Tensor:
         """Σ_rows r ∂²r/∂w², (batch, patch, N, N): what Gauss-Newton leaves out of the Hessian.
