@@ -13,6 +13,7 @@ from torch import Tensor
 
 from pdesolve.domains.geometry import Box, nearest_hint, positive_int
 from pdesolve.domains.grid import StructuredGrid
+from pdesolve.transforms import below
 
 
 @dataclass(frozen=True)
@@ -227,8 +228,8 @@ class Decomposition:
         """The flat node indices, patch after patch, (n_nodes,), and the inverse permutation."""
         if device not in self._orders:
             with torch.inference_mode(False):  # what is kept may meet autograd later
-                order = self._owned_nodes()
-                self._orders[device] = (order.to(device), order.argsort().to(device))
+                order = below(self._owned_nodes)
+                self._orders[device] = below(lambda: (order.to(device), order.argsort().to(device)))
         return self._orders[device]
 
     def _owned_nodes(self) -> Tensor:
@@ -242,7 +243,7 @@ class Decomposition:
         """Per axis the positions inside the domain at which some patch begins, float64."""
         begins = [{patch.box.lower[a] for patch in self.patches} for a in range(len(self.domain.axes))]
         inside = [sorted(begins[a] - {low}) for a, low in enumerate(self.domain.lower)]
-        return [torch.tensor(positions, dtype=torch.float64) for positions in inside]
+        return list(below(lambda: [torch.tensor(positions, dtype=torch.float64) for positions in inside]))
 
     @cached_property
     def _cell_owner(self) -> Tensor:

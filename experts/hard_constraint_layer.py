@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
-from typing import Any, final
+from typing import Any, NamedTuple, final
 
 import torch
 from torch import Tensor, nn
@@ -27,14 +28,15 @@ from pdesolve.nonlinear.cascade import solve_in_order
 from pdesolve.nonlinear.constrained import minimise_constrained
 from pdesolve.nonlinear.least_squares import LeastSquares
 from pdesolve.nonlinear.levenberg_marquardt import LevenbergMarquardt
-from pdesolve.nonlinear.minimise import AbstractNonlinearSolver, Minimum, minimise
+from pdesolve.nonlinear.minimise import AbstractNonlinearSolver, minimise
+from pdesolve.nonlinear.solved import Solved
 from pdesolve.problem import Problem
 from pdesolve.status import SolveStatus, raise_unless_converged
+from pdesolve.transforms import below
 
 
-@dataclass(frozen=True, eq=False)
-class LayerReport:
-    """How the inner solves ended.
+class LayerReport(NamedTuple):
+    """How the inner solves ended; a tuple, so that ``torch.func`` transforms can return it.
 
     Arguments:
         status: ``SolveStatus`` codes, (batch, n_patches).
@@ -93,8 +95,9 @@ class HardConstraintLayer(nn.Module):
         SolveError: at the call, when a member fails and ``throw`` is set; its ``status`` holds all codes.
 
     Notes:
-        The solve runs in float64 whatever the dtype of the basis; u comes back in the basis' dtype. No learned
-        parameters of its own.
+        The solve runs in float64 whatever the dtype of the basis, under ``torch.autocast`` too; u comes back in the
+        basis' dtype. No learned parameters of its own. ``docs/layer_in_your_model.md`` has a table of what works under
+        which transform.
 
     Good values: 8 to 64 basis fields; 20 or more rows for each; a lifting wherever ``generic_frame`` finds one.
 
@@ -164,6 +167,21 @@ class HardConstraintLayer(nn.Module):
         Returns:
             u, (batch, component, *grid), and the report.
         """
+        if torch.compiler.is_compiling():  # the solve branches on values: it runs as it is, between compiled graphs
+            return torch.compiler.disable(self.forward)(  # type: ignore[no-any-return]
+                basis, initial_condition, parameters, generator=generator, start=start
+            )
+        with _full_precision(basis):
+            return self._forward(basis, initial_condition, parameters, generator, start)
+
+    def _forward(
+        self,
+        basis: Any,
+        initial_condition: Tensor | None,
+        parameters: Mapping[str, Tensor | float] | None,
+        generator: torch.Generator | None,
+        start: Tensor | None,
+    ) -> tuple[Tensor, LayerReport]:
         grid = self.discretization.grid
         if grid is None:
             raise TypeError(
@@ -183,7 +201,10 @@ class HardConstraintLayer(nn.Module):
                     "or use a layer without lifting"
                 )
             initial = source.initial_data(grid, initial_condition)
-        check_imposed(self.problem, self.lifting, values)
+        below(
+            lambda *plain: check_imposed(self.problem, self.lifting, dict(zip(values, plain, strict=True))),
+            *values.values(),
+        )
         found = self.solve(source, values, generator=generator, initial=initial, start=start)
         return source.combine(self.decomposition, found.weights), found.report
 
@@ -216,16 +237,20 @@ class HardConstraintLayer(nn.Module):
             raise ValueError(
                 f"start has shape {tuple(start.shape)}: (batch, n_patches, n_basis) = {problem.shape} is needed"
             )
+        if start is not None and start.device != problem.like.device:
+            raise TypeError(f"start is on {start.device}, the basis on {problem.like.device}: move start there")
 
-        def stage(rows: LeastSquares, patches: Sequence[int]) -> Minimum:
+        def stage(rows: LeastSquares, patches: Sequence[int]) -> Solved:
             begin = None if start is None else start[:, list(patches)]
             run = minimise_constrained if rows.constraints else minimise
-            return differentiated.solve(rows, lambda detached: run(detached, method, begin))
+            return differentiated.solve(rows, lambda plain, *begin: run(plain, method, *begin), begin)
 
         found = solve_in_order(problem, stage)
         outside = violations(problem.constraints, found.w)
         if self.throw if throw is None else throw:
-            raise_unless_converged(found.status, _first_infeasible(found.status, outside))
+            below(raise_unless_converged, found.status) if not outside else raise_unless_converged(
+                found.status, _first_infeasible(found.status, outside)
+            )
         report = LayerReport(found.status, found.stats, found.w.detach(), outside)
         return PatchSolve(found.w, report, problem)
 
@@ -280,3 +305,9 @@ def _first_infeasible(status: Tensor, outside: tuple[Violation, ...]) -> str:
         return ""
     first = int(samples.nonzero()[0])
     return f"sample {first}: {'; '.join(violation.worst(first) for violation in outside)}"
+
+
+def _full_precision(basis: Any) -> AbstractContextManager[Any]:
+    """``torch.autocast`` off: three digits are not enough for derivatives, nor for what the solve found."""
+    kind = basis.device.type if isinstance(basis, Tensor) else "cpu"
+    return torch.autocast(kind, enabled=False) if torch.amp.is_autocast_available(kind) else nullcontext()

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -13,6 +13,7 @@ from pdesolve.discretization.ansatz import Ansatz
 from pdesolve.discretization.grid_basis import GridBasis
 from pdesolve.domains.decomposition import Decomposition, Interface
 from pdesolve.problem import Problem
+from pdesolve.transforms import below
 
 
 @dataclass(frozen=True, eq=False)
@@ -37,12 +38,12 @@ class PatchContext:
 
     def interior(self, count: int) -> Points:
         """``count`` points on every patch."""
-        return self.discretization.interior(self.decomposition, count, self.generator)
+        return _drawn(lambda: self.discretization.interior(self.decomposition, count, self.generator))
 
     def face(self, boundary: str, count: int, patches: Sequence[int] | None = None) -> Points:
         """``count`` points on the face called ``boundary`` of each of the patches (default all)."""
         chosen = range(len(self.decomposition.patches)) if patches is None else patches
-        return self.discretization.face(self.decomposition, chosen, boundary, count, self.generator)
+        return _drawn(lambda: self.discretization.face(self.decomposition, chosen, boundary, count, self.generator))
 
     def expand(self, points: Points, derivatives: Sequence[str]) -> Expansion:
         """The basis and its derivatives at points, in float64."""
@@ -61,3 +62,9 @@ class PatchContext:
         order = self.problem.trace.order
         names = self.problem.field_names
         return tuple((field, axis * j) for field in names for j in range(max(1, order(axis, field))))
+
+
+def _drawn(draw: Callable[[], Points]) -> Points:
+    """Points are the same for all members of ``torch.vmap``, which refuses random numbers."""
+    found: Points = below(draw)
+    return found

@@ -25,6 +25,7 @@ from pdesolve.experts.abstract import AbstractExpert
 from pdesolve.experts.bounds import Bounds
 from pdesolve.experts.coordinate_network import CoordinateNetwork
 from pdesolve.experts.coupling import AbstractCoupling, Independent, InterfaceRows
+from pdesolve.experts.fourier_neural_operator import FourierNeuralOperator
 from pdesolve.experts.hard_constraint_expert import HardConstraintExpert
 from pdesolve.experts.hard_constraint_layer import HardConstraintLayer, LayerReport
 from pdesolve.experts.linear_constraint import AbstractLinearConstraint, Violation
@@ -124,6 +125,7 @@ __all__ = [
     "FixedRidge",
     "FlatLayout",
     "ForwardMode",
+    "FourierNeuralOperator",
     "Frame",
     "FunctionCoordinates",
     "FunctionLifting",

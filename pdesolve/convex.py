@@ -9,12 +9,13 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from pdesolve.implicit import AbstractAdjoint, Solve
+from pdesolve.implicit import AbstractAdjoint
 from pdesolve.nonlinear.constrained import Shape
 from pdesolve.nonlinear.constraints import joined
 from pdesolve.nonlinear.least_squares import LeastSquares
 from pdesolve.nonlinear.minimise import Minimum
 from pdesolve.nonlinear.rows import times
+from pdesolve.nonlinear.solved import Solve, Solved, constrained
 from pdesolve.status import SolveStatus
 from pdesolve.unrolled import normal_equations
 
@@ -53,13 +54,14 @@ class ConvexAdjoint(AbstractAdjoint):
         if isinstance(self.max_iterations, bool) or not isinstance(self.max_iterations, int) or self.max_iterations < 1:
             raise ValueError(f"max_iterations must be an integer >= 1, got {self.max_iterations!r}")
 
-    def solve(self, problem: LeastSquares, run: Solve) -> Minimum:
+    def solve(self, problem: LeastSquares, run: Solve, start: Tensor | None = None) -> Solved:
         if not problem.constraints:
             raise ValueError("ConvexAdjoint is for problems with constraints: use ImplicitAdjoint() without")
-        minimum = run(problem)
-        good = minimum.status == SolveStatus.CONVERGED
+        problem = problem.memberwise()
+        minimum = constrained(problem, run, start)
+        end, good = Solved.of(minimum), minimum.status == SolveStatus.CONVERGED
         if not bool(good.any()):
-            return minimum
+            return end
         _check_affine(problem, minimum, good)
         shape = Shape.of(problem)
         member = good.all(1) if shape.joint else good.flatten()
@@ -67,7 +69,7 @@ class ConvexAdjoint(AbstractAdjoint):
         found = self._layer(program)(*program, solver_args={"eps": self.eps, "max_iters": self.max_iterations})[0]
         w = shape.flat(minimum.w).reshape(-1, found.shape[-1])
         w = w.index_copy(0, member.nonzero()[:, 0], found.to(w))
-        return replace(minimum, w=w.reshape(minimum.w.shape))
+        return replace(end, w=w.reshape(minimum.w.shape))
 
     def _layer(self, program: tuple[Tensor, ...]) -> Any:
         root, _, rows, _, fixed, _ = program
@@ -98,7 +100,7 @@ def _program(problem: LeastSquares, shape: Shape, minimum: Minimum, good: Tensor
     ridge = minimum.problem.ridge if minimum.transform is None else problem.ridge
     w = torch.where(good.unsqueeze(-1), minimum.w.detach(), 0.0)
     bare = replace(problem, constraints=(), ridge=ridge)
-    gradient, gram = normal_equations(bare if bool(good.all()) else bare.healthy(good), w)
+    gradient, gram = normal_equations(bare.with_tensors(bare.masked(good)), w)
     matrix, slope, at = (_chosen(t, member) for t in (shape.matrix(gram), shape.flat(gradient), shape.flat(w)))
     factor = torch.linalg.cholesky(matrix)
     linear = (slope - times(matrix, at)).unsqueeze(-1)

@@ -7,39 +7,35 @@ parameters. Hence dw = -H⁻¹ ∂G/∂θ dθ with H = JᵀJ + Σ r ∂²r + Γ,
 
 H is the full second derivative: with JᵀJ in its place the gradient is wrong by O(|r|) (Chalapathi, Du &
 Krishnapriyan 2024 differentiate r = 0 instead, which also drops dJᵀ r). Nothing here knows which solver found w.
+``implicit_function.py`` holds the formulas as functions that can be differentiated again.
 """
 
 from __future__ import annotations
 
 import abc
-import logging
-from collections.abc import Callable
 from dataclasses import dataclass, replace
-from typing import Any
 
 import torch
 from torch import Tensor
-from torch.autograd.function import once_differentiable
 
+from pdesolve.implicit_function import ImplicitFunction, hessian_factor
 from pdesolve.linalg.block_cholesky import BlockCholesky
 from pdesolve.nonlinear.constrained_adjoint import with_gradient
 from pdesolve.nonlinear.least_squares import LeastSquares, select
 from pdesolve.nonlinear.minimise import Minimum, stationarity
 from pdesolve.nonlinear.rows import times
+from pdesolve.nonlinear.solved import Solve, Solved, constrained, solved
 from pdesolve.status import SolveStatus
 
 _SETTLED = 1e-7
-_log = logging.getLogger(__name__)
-
-Solve = Callable[[LeastSquares], Minimum]
 
 
 class AbstractAdjoint(abc.ABC):
-    """Runs a solve and decides what gradient its result carries."""
+    """Runs a solve and decides what derivatives its result carries."""
 
     @abc.abstractmethod
-    def solve(self, problem: LeastSquares, run: Solve) -> Minimum:
-        """``run(problem)``, with ``w`` carrying the gradient to ``problem.tensors()``."""
+    def solve(self, problem: LeastSquares, run: Solve, start: Tensor | None = None) -> Solved:
+        """``run(problem)``, or ``run(problem, start)``, with ``w`` carrying derivatives to ``problem.tensors()``."""
 
 
 @dataclass(frozen=True)
@@ -51,8 +47,8 @@ class DetachedAdjoint(AbstractAdjoint):
     the residual; wrong for any other loss.
     """
 
-    def solve(self, problem: LeastSquares, run: Solve) -> Minimum:
-        return run(problem)
+    def solve(self, problem: LeastSquares, run: Solve, start: Tensor | None = None) -> Solved:
+        return solved(problem.memberwise(), run, start)
 
 
 @dataclass(frozen=True)
@@ -65,58 +61,31 @@ class ImplicitAdjoint(AbstractAdjoint):
             of the gradient falls with that of w.
 
     Notes:
-        Where the full Hessian is not positive definite the Gauss-Newton matrix takes its place, which is logged.
-        Members that failed contribute no gradient: their w is a constant, which their status says. The ridge is a
-        constant. Second derivatives are not available. Under constraints the gradient is that of the active set
-        (``constrained_adjoint``), and there is no polish.
+        Reverse and forward mode, second derivatives and ``torch.func`` transforms, ``torch.vmap`` included. Where the
+        full Hessian is not positive definite the Gauss-Newton matrix takes its place, which is logged. Members that
+        failed contribute no gradient: their w is a constant, which their status says. The ridge is a constant, and so
+        is the change of unknowns by whitening: where that cuts off singular values, second derivatives hold in the
+        directions kept only. Under constraints the gradient is that of the active set (``constrained_adjoint``), first
+        order in reverse mode, and there is no polish.
     """
 
     polish: float = 1e-9
 
-    def solve(self, problem: LeastSquares, run: Solve) -> Minimum:
-        minimum = run(problem)
-        if minimum.held is not None:
-            return with_gradient(problem, minimum)
-        with torch.no_grad():
-            minimum, factor = _polished(minimum, self.polish)
-        tensors = problem.tensors()
-        if torch.is_grad_enabled() and any(t.requires_grad for t in tensors):
-            w = _Implicit.apply(problem.detached(), minimum, factor, *tensors)  # type: ignore[no-untyped-call]
-            minimum = replace(minimum, w=w)
-        return minimum
+    def solve(self, problem: LeastSquares, run: Solve, start: Tensor | None = None) -> Solved:
+        problem = problem.memberwise()
+        if problem.constraints:
+            minimum = constrained(problem, run, start)
+            return replace(Solved.of(minimum), w=with_gradient(problem, minimum))
+        function = ImplicitFunction.of(problem)
 
+        def polished(problem: LeastSquares, *begin: Tensor) -> Minimum:
+            minimum, factor = _polished(run(problem, *begin), self.polish)
+            if factor is not None:
+                function.keep(minimum.c, factor)
+            return minimum
 
-class _Implicit(torch.autograd.Function):
-    """The formulas of the module's head, in the solver's unknowns c, w = T c; ``factor`` is H's if it is there."""
-
-    @staticmethod
-    def forward(
-        ctx: Any, problem: LeastSquares, minimum: Minimum, factor: BlockCholesky | None, *tensors: Tensor
-    ) -> Tensor:
-        ctx.problem, ctx.minimum, ctx.factor = problem, minimum, factor
-        return minimum.w.clone()
-
-    @staticmethod
-    @once_differentiable
-    def backward(ctx: Any, cotangent: Tensor) -> tuple[Tensor | None, ...]:
-        problem, minimum = ctx.problem, ctx.minimum
-        transform = minimum.transform
-        v = cotangent if transform is None else times(transform.mT, cotangent)
-        factor = ctx.factor or _factor(minimum)
-        direction = factor.solve(v)
-        direction = direction if transform is None else times(transform, direction)
-        good = minimum.status == SolveStatus.CONVERGED
-        if not bool(good.any()):
-            return (None, None, None, *(torch.zeros_like(t) for t in problem.tensors()))
-        if not bool(good.all()):  # 0 * NaN is NaN: what failed must not enter the reverse pass at all
-            problem = problem.healthy(good)
-            direction = torch.where(good.unsqueeze(-1), direction, torch.zeros_like(direction))
-        grads = problem.pullback(minimum.w.detach(), -direction)
-        needed = ctx.needs_input_grad[3:]
-        reduced = [
-            _summed_to(g, t) if want else None for g, t, want in zip(grads, problem.tensors(), needed, strict=True)
-        ]
-        return (None, None, None, *reduced)
+        found = solved(problem, polished, start)
+        return replace(found, w=found.weights(function(found, problem)))
 
 
 def _polished(minimum: Minimum, tolerance: float) -> tuple[Minimum, BlockCholesky | None]:
@@ -129,31 +98,12 @@ def _polished(minimum: Minimum, tolerance: float) -> tuple[Minimum, BlockCholesk
     wanted = (before > tolerance) & (minimum.status == SolveStatus.CONVERGED)
     if not bool(wanted.any()):
         return minimum, None
-    factor = _factor(minimum)
+    factor = hessian_factor(minimum.problem, minimum.c, normal.gram)
     h = factor.solve(-normal.gradient)
     h = torch.where(wanted.unsqueeze(-1) & torch.isfinite(h), h, torch.zeros_like(h))
     after = problem.linearise(minimum.c + h)
     better = (stationarity(after) <= before) & torch.isfinite(after.cost)
     c = torch.where(better.unsqueeze(-1), minimum.c + h, minimum.c)
     w = c if transform is None else times(transform, c)
-    settled = bool((before <= _SETTLED).all())
+    settled = bool(((before <= _SETTLED) | (minimum.status != SolveStatus.CONVERGED)).all())
     return replace(minimum, w=w, c=c, normal=select(better, after, normal)), factor if settled else None
-
-
-def _factor(minimum: Minimum) -> BlockCholesky:
-    """Factor of the full Hessian, with the Gauss-Newton matrix for members where that is not positive definite."""
-    problem, gram = minimum.problem, minimum.normal.gram
-    hessian = problem.hessian(minimum.c, gram)
-    factor = BlockCholesky.factorise(hessian)
-    indefinite = problem.any_member(factor.failed)
-    if bool(indefinite.any()):
-        members = indefinite.expand(factor.failed.shape)
-        _log.info("Gauss-Newton adjoint for %d patches: their Hessian is not positive definite", int(members.sum()))
-        mixed = torch.where(members[..., None, None], gram.diagonal, hessian.diagonal)
-        factor = BlockCholesky.factorise(replace(hessian, diagonal=mixed))
-    return factor
-
-
-def _summed_to(grad: Tensor, like: Tensor) -> Tensor:
-    """Sum over the dimensions along which ``like`` was broadcast."""
-    return grad.sum_to_size(like.shape) if grad.shape != like.shape else grad

@@ -7,12 +7,12 @@ from dataclasses import dataclass, replace
 import torch
 from torch import Tensor
 
-from pdesolve.implicit import AbstractAdjoint, Solve
+from pdesolve.implicit import AbstractAdjoint
 from pdesolve.linalg.block_cholesky import BlockMatrix
 from pdesolve.linalg.elimination import Edge
 from pdesolve.nonlinear.least_squares import LeastSquares
-from pdesolve.nonlinear.minimise import Minimum
 from pdesolve.nonlinear.rows import RowBlock, times, transposed_times
+from pdesolve.nonlinear.solved import Solve, Solved, solved
 from pdesolve.status import SolveStatus
 
 
@@ -45,29 +45,39 @@ class UnrolledAdjoint(AbstractAdjoint):
         if isinstance(self.steps, bool) or not isinstance(self.steps, int) or self.steps < 1:
             raise ValueError(f"steps must be an integer >= 1, got {self.steps!r}")
 
-    def solve(self, problem: LeastSquares, run: Solve) -> Minimum:
+    def solve(self, problem: LeastSquares, run: Solve, start: Tensor | None = None) -> Solved:
         if problem.constraints:
             raise ValueError("UnrolledAdjoint knows no constraints: use ImplicitAdjoint() or DetachedAdjoint()")
-        minimum = run(problem)
-        if not (torch.is_grad_enabled() and any(t.requires_grad for t in problem.tensors())):
-            return minimum
-        good = minimum.status == SolveStatus.CONVERGED
-        if not bool(good.any()):
-            return minimum
-        healthy = problem if bool(good.all()) else problem.healthy(good)
-        keep = good.unsqueeze(-1)
-        return replace(minimum, w=torch.where(keep, self._recorded(healthy, minimum, keep), minimum.w))
+        problem = problem.memberwise()
+        found = solved(problem, run, start)
+        if not torch.is_grad_enabled() and not any(_has_tangent(t) for t in problem.tensors()):
+            return found
+        good = (found.status == SolveStatus.CONVERGED).detach()
+        w = torch.where(good.unsqueeze(-1), self._recorded(problem, found, good), found.w)
+        return replace(found, w=w)
 
-    def _recorded(self, problem: LeastSquares, minimum: Minimum, keep: Tensor) -> Tensor:
+    def _recorded(self, problem: LeastSquares, found: Solved, good: Tensor) -> Tensor:
         """The weights after the steps, taken in the unknowns c that the solver used, w = T c."""
-        transform, ridge = minimum.transform, minimum.problem.ridge
-        problem = problem if transform is None else problem.transformed(transform)
-        problem = problem if ridge is None else problem.penalised(ridge)
-        c = torch.where(keep, minimum.c, torch.zeros_like(minimum.c))
+        problem = replace(problem.with_tensors(problem.masked(good)), ridge=None)
+        problem = problem if found.transform is None else problem.transformed(found.transform)
+        problem = problem.penalised(found.ridge)
+        c = found.c
         for _ in range(self.steps):
             gradient, matrix = normal_equations(problem, c)
-            c = c - _solved(matrix, gradient)
-        return c if transform is None else times(transform, c)
+            c = c - _solved(_regular(matrix, good), torch.where(good.unsqueeze(-1), gradient, 0.0))
+        return found.weights(c)
+
+
+def _has_tangent(t: Tensor) -> bool:
+    return torch.autograd.forward_ad.unpack_dual(t).tangent is not None
+
+
+def _regular(matrix: BlockMatrix, good: Tensor) -> BlockMatrix:
+    """The identity for members that failed: whatever stands there must not spoil the solve."""
+    keep = good[..., None, None]
+    identity = torch.eye(matrix.diagonal.shape[-1], dtype=matrix.diagonal.dtype, device=matrix.diagonal.device)
+    coupling = torch.where(keep[:, :1], matrix.coupling, 0.0) if matrix.edges else matrix.coupling
+    return replace(matrix, diagonal=torch.where(keep, matrix.diagonal, identity), coupling=coupling)
 
 
 def normal_equations(problem: LeastSquares, c: Tensor) -> tuple[Tensor, BlockMatrix]:
@@ -92,19 +102,21 @@ def normal_equations(problem: LeastSquares, c: Tensor) -> tuple[Tensor, BlockMat
 
 def _rows(block: RowBlock, c: Tensor) -> list[tuple[Tensor, Tensor]]:
     """Weighted residual (batch, patch, point) and Jacobian of each equation."""
-    terms = [t if t.requires_grad else t.requires_grad_() for t in block.values(c)]
+
+    def equations(*terms: Tensor) -> tuple[Tensor, ...]:
+        return tuple(e.expand(terms[0].shape) for e in block.function(terms, (*block.inputs, *block.constants)))
+
+    values, pull = torch.func.vjp(equations, *block.values(c))[:2]
     found = []
-    for equation in block.function(terms, (*block.inputs, *block.constants)):
-        slopes = torch.autograd.grad(equation.sum(), terms, create_graph=True, allow_unused=True)
-        weighted = [
-            (s * block.weight).unsqueeze(-1) * b for s, b in zip(slopes, block.basis, strict=True) if s is not None
-        ]
-        found.append((equation * block.weight, sum(weighted, torch.zeros_like(block.basis[0]))))
+    for e, value in enumerate(values):
+        slopes = pull(tuple(torch.full_like(v, float(i == e)) for i, v in enumerate(values)))
+        weighted = [(s * block.weight).unsqueeze(-1) * b for s, b in zip(slopes, block.basis, strict=True)]
+        found.append((value * block.weight, sum(weighted, torch.zeros_like(block.basis[0]))))
     return found
 
 
 def _solved(matrix: BlockMatrix, gradient: Tensor) -> Tensor:
-    shape = gradient.shape
+    """By Cholesky: under vmap, forward mode through torch.linalg.solve is wrong (torch 2.13)."""
     square, right = (matrix.dense(), gradient.flatten(1)) if matrix.edges else (matrix.diagonal, gradient)
-    found: Tensor = torch.linalg.solve(square, right.unsqueeze(-1))
-    return found.reshape(shape)
+    found = torch.cholesky_solve(right.unsqueeze(-1), torch.linalg.cholesky(square))
+    return found.reshape(gradient.shape)

@@ -15,6 +15,7 @@ from pdesolve.domains.decomposition import Decomposition
 from pdesolve.domains.geometry import nearest_hint
 from pdesolve.domains.grid import StructuredGrid
 from pdesolve.domains.sampling import sample_nodes
+from pdesolve.transforms import below
 
 HIGHEST_DERIVATIVE = 4
 
@@ -232,9 +233,9 @@ class FiniteDifferences(AbstractDiscretization):
             )
         key = (axis, derivative)
         if key not in self._cache:
-            # What is kept may meet autograd later.
+            # What is kept may meet autograd later, or outlive a function transform.
             with torch.inference_mode(False), torch.no_grad():
-                self._cache[key] = _build(self.grid, axis, derivative, self.order)
+                self._cache[key] = below(lambda: _build(self.grid, axis, derivative, self.order))
         return self._cache[key]
 
     def matrix(self, axis: str, derivative: int) -> Tensor:
@@ -256,12 +257,11 @@ class FiniteDifferences(AbstractDiscretization):
         key = (axis, derivative, values.dtype, values.device)
         if key not in self._cast:
             exact = self.stencil(axis, derivative)
+            device, dtype = values.device, values.dtype
             with torch.inference_mode(False):
-                starts, weights = (
-                    exact.starts.to(values.device),
-                    exact.weights.to(values.device, values.dtype),
+                self._cast[key] = below(
+                    lambda: Stencil(exact.starts.to(device), exact.weights.to(device, dtype), exact.lead)
                 )
-            self._cast[key] = Stencil(starts, weights, exact.lead)
         return self._cast[key]
 
     def _everywhere(self, values: Tensor, orders: tuple[int, ...]) -> Tensor:

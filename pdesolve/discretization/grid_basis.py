@@ -117,6 +117,8 @@ def _checked(problem: Problem, grid: StructuredGrid, basis: Tensor, parameters: 
     if not isinstance(basis, Tensor) or basis.dtype not in (torch.float32, torch.float64):
         got = basis.dtype if isinstance(basis, Tensor) else type(basis).__name__
         raise TypeError(f"basis must be a float32 or float64 tensor, got {got}: convert it, e.g. basis.float()")
+    if basis.is_meta:
+        raise TypeError("basis is on the meta device, which holds no values: move the model to a real device first")
     fields, shape = len(problem.field_names), tuple(grid.shape)
     values = basis.unsqueeze(2) if fields == 1 and basis.ndim == len(shape) + 2 else basis
     if values.ndim != len(shape) + 3 or tuple(values.shape[2:]) != (fields, *shape):

@@ -14,11 +14,11 @@ import torch
 from torch import Tensor
 
 from pdesolve.nonlinear.least_squares import LeastSquares
-from pdesolve.nonlinear.minimise import Minimum
 from pdesolve.nonlinear.rows import InterfaceBlock, RowBlock, times
+from pdesolve.nonlinear.solved import Solved
 from pdesolve.status import SolveStatus
 
-StageSolve = Callable[[LeastSquares, Sequence[int]], Minimum]
+StageSolve = Callable[[LeastSquares, Sequence[int]], Solved]
 """Called with the problem of some patches, and their indices."""
 
 

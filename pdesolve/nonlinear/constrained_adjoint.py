@@ -36,13 +36,13 @@ from pdesolve.status import SolveStatus
 _log = logging.getLogger(__name__)
 
 
-def with_gradient(problem: LeastSquares, minimum: Minimum) -> Minimum:
-    """The minimum with ``w`` carrying the gradient to ``problem.tensors()``; failed members carry none."""
-    tensors = problem.tensors()
-    if not (torch.is_grad_enabled() and any(t.requires_grad for t in tensors)):
-        return minimum
-    w = _Constrained.apply(problem.detached(), minimum, *tensors)  # type: ignore[no-untyped-call]
-    return replace(minimum, w=w)
+def with_gradient(problem: LeastSquares, minimum: Minimum) -> Tensor:
+    """``minimum.w`` with the gradient to ``problem.tensors()``, of a ``memberwise`` problem; failed members carry none.
+
+    First order, in reverse mode; forward mode raises.
+    """
+    w: Tensor = _Constrained.apply(problem.detached(), minimum, *problem.tensors())  # type: ignore[no-untyped-call]
+    return w
 
 
 class _Constrained(torch.autograd.Function):
@@ -63,9 +63,8 @@ class _Constrained(torch.autograd.Function):
             return (None, None, *(torch.zeros_like(t) for t in tensors))
         adjoint = _adjoint(minimum, torch.where(good.unsqueeze(-1), cotangent, 0.0), good)
         bare = replace(problem, constraints=())
-        healthy = bare if bool(good.all()) else bare.healthy(good)
         w = torch.where(good.unsqueeze(-1), minimum.w.detach(), 0.0)
-        grads = healthy.pullback(w, -adjoint.x) + _of_constraints(problem, minimum, adjoint, w)
+        grads = bare.zeroed(good, bare.pullback(w, -adjoint.x)) + _of_constraints(problem, minimum, adjoint, w)
         reduced = [g.sum_to_size(t.shape) if want else None for g, t, want in zip(grads, tensors, needed, strict=True)]
         return (None, None, *reduced)
 

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
+from itertools import islice
 
 import torch
 from torch import Tensor
@@ -68,30 +69,6 @@ class LeastSquares:
             counts = interface.scatter(counts.unsqueeze(0), a.unsqueeze(0), b.unsqueeze(0)).squeeze(0)
         return counts
 
-    def healthy(self, good: Tensor) -> LeastSquares:
-        """The problem with everything that belongs to other members than ``good`` replaced by a good member's.
-
-        Arguments:
-            good: (batch, patch), at least one true.
-        """
-        b, p = (int(i) for i in good.nonzero()[0])
-        samples, cases = good.any(1), good.all(1)
-
-        def patched(t: Tensor) -> Tensor:
-            return torch.where(good.reshape(*good.shape, *(1,) * (t.ndim - 2)), t, t[b, p])
-
-        def sampled(t: Tensor, keep: Tensor) -> Tensor:
-            return t if t.shape[0] == 1 else torch.where(keep.reshape(-1, *(1,) * (t.ndim - 1)), t, t[b : b + 1])
-
-        tensors: list[Tensor] = []
-        for block in self.rows:
-            tensors += [patched(t) for t in (*block.basis, *block.offset)]
-            tensors += [patched(t) if t.shape[:2] == good.shape else sampled(t, samples) for t in block.inputs]
-        for interface in self.interfaces:
-            tensors += [sampled(t, cases) for t in interface.tensors()]
-        tensors += [t for block in self.constraints for t in block.tensors()]
-        return self.with_tensors(tensors)
-
     @property
     def edges(self) -> tuple[Edge, ...]:
         found: dict[Edge, None] = {}
@@ -114,25 +91,62 @@ class LeastSquares:
     def max_member(self, per_patch: Tensor) -> Tensor:
         return per_patch.amax(1, keepdim=True) if self.interfaces else per_patch
 
+    @property
+    def blocks(self) -> tuple[RowBlock | InterfaceBlock, ...]:
+        return *self.rows, *self.interfaces
+
     def tensors(self) -> list[Tensor]:
         """All tensors that a gradient may be asked for, block after block."""
-        rows = [t for block in self.rows for t in block.tensors()]
-        ties = [t for interface in self.interfaces for t in interface.tensors()]
-        return rows + ties + [t for block in self.constraints for t in block.tensors()]
+        return [t for block in (*self.blocks, *self.constraints) for t in block.tensors()]
 
     def with_tensors(self, tensors: Sequence[Tensor]) -> LeastSquares:
         """The same problem on other tensors, in the order of ``tensors()``."""
-        queue = list(tensors)
-
-        def take(count: int) -> list[Tensor]:
-            head = queue[:count]
-            del queue[:count]
-            return head
-
-        rows = tuple(b.with_tensors(take(len(b.tensors()))) for b in self.rows)
-        interfaces = tuple(b.with_tensors(take(len(b.tensors()))) for b in self.interfaces)
-        constraints = tuple(b.with_tensors(take(len(b.tensors()))) for b in self.constraints)
+        queue = iter(tensors)
+        rows = tuple(b.with_tensors(_next(queue, len(b.tensors()))) for b in self.rows)
+        interfaces = tuple(b.with_tensors(_next(queue, len(b.tensors()))) for b in self.interfaces)
+        constraints = tuple(b.with_tensors(_next(queue, len(b.tensors()))) for b in self.constraints)
         return replace(self, rows=rows, interfaces=interfaces, constraints=constraints)
+
+    def parts(self) -> list[Tensor]:
+        """All tensors that the problem is made of, block after block, and the ridge if there is one."""
+        ridge = [] if self.ridge is None else [self.ridge]
+        return [t for block in self.blocks for t in block.parts()] + ridge
+
+    def with_parts(self, parts: Sequence[Tensor]) -> LeastSquares:
+        """The same problem on other tensors, in the order of ``parts()``."""
+        queue = iter(parts)
+        rows = tuple(b.with_parts(_next(queue, len(b.parts()))) for b in self.rows)
+        interfaces = tuple(b.with_parts(_next(queue, len(b.parts()))) for b in self.interfaces)
+        return replace(self, rows=rows, interfaces=interfaces, ridge=None if self.ridge is None else next(queue))
+
+    def memberwise(self) -> LeastSquares:
+        """The problem with no tensor of ``tensors()`` shared by two members."""
+        rows = tuple(b.memberwise() for b in self.rows)
+        return replace(self, rows=rows, interfaces=tuple(b.memberwise() for b in self.interfaces))
+
+    def masked(self, good: Tensor) -> list[Tensor]:
+        """``tensors()`` of a ``memberwise`` problem with those of other members than ``good`` made constants.
+
+        Arguments:
+            good: (batch, patch).
+        """
+        rows = [constant_unless(good, t) for block in self.rows for t in block.tensors()]
+        return rows + [constant_unless(good[:, :1], t) for block in self.interfaces for t in block.tensors()]
+
+    def zeroed(self, good: Tensor, grads: Sequence[Tensor]) -> list[Tensor]:
+        """What ``pullback`` gave, zero for other members than ``good``: zero times NaN must not come out.
+
+        Arguments:
+            good: (batch, patch).
+        """
+        if bool(good.all()):
+            return list(grads)
+        rows = sum(len(block.tensors()) for block in self.rows)
+        masks = [good if i < rows else good[:, :1] for i in range(len(grads))]
+        return [
+            torch.where(mask.reshape(*mask.shape, *(1,) * (g.ndim - 2)), g, 0.0)
+            for mask, g in zip(masks, grads, strict=True)
+        ]
 
     def detached(self) -> LeastSquares:
         return self.with_tensors([t.detach() for t in self.tensors()])
@@ -219,6 +233,15 @@ def select(accepted: Tensor, new: Normal, old: Normal) -> Normal:
         gram,
         torch.where(accepted, new.magnitude, old.magnitude),
     )
+
+
+def constant_unless(good: Tensor, t: Tensor) -> Tensor:
+    """t, whose derivative is zero where ``good`` is not, whatever stands there: zero times NaN would be NaN."""
+    return torch.where(good.reshape(*good.shape, *(1,) * (t.ndim - 2)), t, t.detach())
+
+
+def _next(queue: Iterator[Tensor], count: int) -> list[Tensor]:
+    return list(islice(queue, count))
 
 
 def _stacked(coupling: dict[Edge, Tensor], like: Tensor) -> Tensor:

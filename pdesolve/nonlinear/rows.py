@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from functools import cached_property
 
@@ -34,6 +35,11 @@ def _outer(left: Sequence[Tensor], right: Sequence[Tensor]) -> Tensor:
 
 def _expanded(tensors: Sequence[Tensor], batch: int) -> tuple[Tensor, ...]:
     return tuple(t.expand(batch, *t.shape[1:]) for t in tensors)
+
+
+def _at_points(t: Tensor) -> Tensor:
+    """With all three dimensions of (batch, patch, point), some of length one."""
+    return t.reshape((1,) * (3 - t.ndim) + t.shape)
 
 
 def _combined(matrices: Sequence[Tensor], factors: Sequence[Tensor | None], out: Tensor) -> Tensor:
@@ -105,6 +111,23 @@ class RowBlock:
             inputs=tuple(tensors[2 * k :]),
         )
 
+    def parts(self) -> tuple[Tensor, ...]:
+        """All tensors: ``tensors()``, and the weight and the constants, which carry no gradient."""
+        return (*self.tensors(), self.weight, *self.constants)
+
+    def with_parts(self, parts: Sequence[Tensor]) -> RowBlock:
+        """The same rows on other tensors, in the order of ``parts()``."""
+        n = len(self.tensors())
+        kept = self.with_tensors(parts[:n])
+        return replace(kept, weight=parts[n], constants=tuple(parts[n + 1 :]))
+
+    def memberwise(self) -> RowBlock:
+        """All that a gradient may be asked for expanded over batch and patches: no tensor serves two members."""
+        batch, patches = self.basis[0].shape[:2]
+        inputs = tuple(_at_points(t).expand(batch, patches, -1) for t in self.inputs)
+        constants = tuple(_at_points(t) for t in self.constants)
+        return replace(self, inputs=inputs, weight=_at_points(self.weight), constants=constants)
+
     @property
     def batch(self) -> int:
         """The largest batch among all that the rows are made of."""
@@ -138,7 +161,7 @@ class RowBlock:
 
     def linearise(self, w: Tensor) -> Linearisation:
         """Residual, slopes and size of the terms at w."""
-        with torch.enable_grad():
+        with _recording():
             terms = [u.requires_grad_() for u in self.values(w)]
             equations = self.function(terms, self._read)
             slopes = [_gradients(e.sum(), terms, retain=True) for e in equations]  # they may share a graph
@@ -161,7 +184,8 @@ class RowBlock:
     @cached_property
     def scratch(self) -> Tensor:
         """Memory for one Jacobian, kept: asking the system for it anew costs as much as filling it."""
-        return torch.empty(self.basis[0].shape, dtype=self.basis[0].dtype, device=self.basis[0].device)
+        with torch.inference_mode(False):  # written to in either mode
+            return torch.empty(self.basis[0].shape, dtype=self.basis[0].dtype, device=self.basis[0].device)
 
     def curvature(self, w: Tensor) -> Tensor:
         """Σ_rows r ∂²r/∂w², (batch, patch, N, N): what Gauss-Newton leaves out of the Hessian.
@@ -171,7 +195,7 @@ class RowBlock:
         """
         n = self.basis[0].shape[-1]
         total = self.basis[0].new_zeros((*self.basis[0].shape[:2], n, n))
-        with torch.enable_grad():
+        with _recording():
             terms = [u.requires_grad_() for u in self.values(w)]
             for equation in self.function(terms, self._read):
                 first = _gradients(equation.sum(), terms, create_graph=True)
@@ -193,10 +217,10 @@ class RowBlock:
         With u = S w + g and δ = S λ the sum is Φ = Σ ω² F(u) Σ_k F_k(u) δ_k, a function of vectors only, so
         ∂Φ/∂S_k = ∂Φ/∂u_k ⊗ w + ∂Φ/∂δ_k ⊗ λ and ∂Φ/∂g_k = ∂Φ/∂u_k.
         """
-        with torch.enable_grad():
+        with _recording():
             terms = [u.requires_grad_() for u in self.values(w)]
             deltas = [times(s, direction).requires_grad_() for s in self.basis]
-            inputs = [i.detach().requires_grad_() for i in self.inputs]
+            inputs = [i.detach().requires_grad_() for i in self._read[: len(self.inputs)]]
             phi = terms[0].new_zeros(())
             for equation in self.function(terms, [*inputs, *self.constants]):
                 slopes = _gradients(equation.sum(), terms, create_graph=True)
@@ -207,16 +231,24 @@ class RowBlock:
         du = [zero if g is None else g for g in grads[: len(terms)]]
         dd = [zero if g is None else g for g in grads[len(terms) : 2 * len(terms)]]
         di = [torch.zeros_like(i) if g is None else g for g, i in zip(grads[2 * len(terms) :], inputs, strict=True)]
-        basis = [_outer((a, b), (w, direction)) for a, b in zip(du, dd, strict=True)]
+        basis = [_outer((b, a), (direction, w)) for a, b in zip(du, dd, strict=True)]
         return [*basis, *du, *di]
 
     @property
     def _read(self) -> tuple[Tensor, ...]:
-        return *self.inputs, *self.constants
+        """Inputs and constants; autograd cannot keep a tensor made in inference mode, but its copy."""
+        return tuple(t.clone() if t.is_inference() else t for t in (*self.inputs, *self.constants))
 
     def _stack(self, equations: Sequence[Tensor]) -> Tensor:
         shape = self.offset[0].shape
         return torch.stack([e.expand(shape) for e in equations])
+
+
+@contextmanager
+def _recording() -> Iterator[None]:
+    """Slopes are found by autograd, whatever mode the caller is in."""
+    with torch.inference_mode(False), torch.enable_grad():
+        yield
 
 
 def _cancelling(slopes: Sequence[Tensor | None], terms: Sequence[Tensor]) -> Tensor:
@@ -262,6 +294,17 @@ class InterfaceBlock:
     def with_tensors(self, tensors: Sequence[Tensor]) -> InterfaceBlock:
         left, right, offset = tensors
         return replace(self, left=left, right=right, offset=offset)
+
+    def parts(self) -> tuple[Tensor, ...]:
+        """As ``RowBlock.parts``."""
+        return (*self.tensors(), self.weight)
+
+    def with_parts(self, parts: Sequence[Tensor]) -> InterfaceBlock:
+        return replace(self.with_tensors(parts[:3]), weight=parts[3])
+
+    def memberwise(self) -> InterfaceBlock:
+        """As ``RowBlock.memberwise``: the tensors belong to one sample each already."""
+        return replace(self, weight=_at_points(self.weight))
 
     @property
     def batch(self) -> int:
