@@ -51,12 +51,7 @@ class OverlappingDecomposition(AbstractDecomposition):
     _kept: dict[torch.device, tuple[Tensor, Tensor]] = field(default_factory=dict, init=False, repr=False)
 
     def __post_init__(self) -> None:
-        value = finite_float(self.overlap, "the overlap")
-        if not 0 < value <= WIDEST:
-            raise ValueError(
-                f"the overlap must lie in (0, {WIDEST}], got {value}: it is the part of a patch that each neighbour "
-                "reaches into, and those from both sides must not cross"
-            )
+        check_overlap(self.overlap)
         base = self.base
         for name, known in (("interfaces", base.interfaces), ("domain", base.domain), ("grid", base.grid)):
             object.__setattr__(self, name, known)
@@ -190,6 +185,16 @@ class OverlappingDecomposition(AbstractDecomposition):
                     weight.append(torch.where(found.index == patch.index, found.weight, 0.0).sum(0).flatten())
                 self._kept[device] = (torch.cat(order).to(device), torch.cat(weight).to(device))
         return self._kept[device]
+
+
+def check_overlap(overlap: object) -> None:
+    """Raise unless an overlap is a number in (0, 0.5]."""
+    value = finite_float(overlap, "the overlap")
+    if not 0 < value <= WIDEST:
+        raise ValueError(
+            f"the overlap must lie in (0, {WIDEST}], got {value}: it is the part of a patch that each neighbour "
+            "reaches into, and those from both sides must not cross"
+        )
 
 
 def _rising(distance: Tensor, reach: Tensor) -> Tensor:

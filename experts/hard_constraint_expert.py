@@ -109,7 +109,7 @@ class HardConstraintExpert(AbstractExpert):
                 self.backbone, values, generator=generator, decomposition=decomposition, coupling=coupling,
                 throw=throw,
             )  # fmt: skip
-            field = evaluate(self.backbone, values, grid, decomposition, found.weights)
+            field = evaluate(self.backbone, values, grid, coupling.cover(decomposition), found.weights)
         finite = torch.isfinite(field.values).flatten(1).all(1, keepdim=True)
         status = torch.where(finite, found.report.status, int(SolveStatus.NON_FINITE))
         if throw:

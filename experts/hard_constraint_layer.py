@@ -10,9 +10,10 @@ import torch
 from torch import Tensor, nn
 
 from pdesolve.discretization.abstract import AbstractDiscretization
-from pdesolve.discretization.ansatz import Ansatz
+from pdesolve.discretization.ansatz import AbstractAnsatz
 from pdesolve.discretization.grid_basis import GridBasis
 from pdesolve.domains.decomposition import Decomposition, cartesian_decomposition
+from pdesolve.domains.patch import AbstractDecomposition
 from pdesolve.experts.coupling import AbstractCoupling, Independent
 from pdesolve.experts.evaluation import device_of
 from pdesolve.experts.patch_context import PatchContext
@@ -71,7 +72,7 @@ class HardConstraintLayer(nn.Module):
         discretization: ``FiniteDifferences(grid)`` for basis fields on a grid, ``Collocation()`` for an ``Ansatz``.
         rows: points that carry rows on each patch (default ``RowCounts(2000)``).
         decomposition: patches, each with weights of its own (default one patch).
-        coupling: ``Independent()`` (default) or ``InterfaceRows()``.
+        coupling: ``Independent()`` (default), ``InterfaceRows()`` or ``PartitionOfUnity()``.
         lifting: g and m for fields on a grid (default none: the conditions become rows); an ``Ansatz`` has its own.
         row_weight: default ``default_row_weight(problem)``: ``TimePower()`` where initial and boundary values
             disagree, else ``Unweighted()``.
@@ -174,11 +175,11 @@ class HardConstraintLayer(nn.Module):
             initial = source.initial_data(grid, initial_condition)
         check_imposed(self.problem, self.lifting, values)
         found = self.solve(source, values, generator=generator, initial=initial, start=start)
-        return source.combine(self.decomposition, found.weights), found.report
+        return source.combine(self.coupling.cover(self.decomposition), found.weights), found.report
 
     def solve(
         self,
-        source: Ansatz | GridBasis,
+        source: AbstractAnsatz | GridBasis,
         parameters: Mapping[str, Tensor],
         *,
         generator: torch.Generator | None = None,
@@ -218,7 +219,7 @@ class HardConstraintLayer(nn.Module):
 
     def assemble(
         self,
-        source: Ansatz | GridBasis,
+        source: AbstractAnsatz | GridBasis,
         parameters: Mapping[str, Tensor],
         generator: torch.Generator,
         decomposition: Decomposition | None = None,
@@ -227,7 +228,7 @@ class HardConstraintLayer(nn.Module):
     ) -> LeastSquares:
         """The least-squares problem, before it is solved; arguments as ``solve``."""
         coupling, counts = coupling or self.coupling, self.rows
-        context = self.context(source, parameters, generator, decomposition)
+        context = self.context(source, parameters, generator, coupling.cover(decomposition or self.decomposition))
         blocks = [interior_rows(context, counts.interior, self.row_weight)]
         blocks += condition_rows(context, counts.boundary, self.condition_weight, initial)
         interfaces = coupling.interfaces(context, counts.interface)
@@ -245,11 +246,10 @@ class HardConstraintLayer(nn.Module):
 
     def context(
         self,
-        source: Ansatz | GridBasis,
+        source: AbstractAnsatz | GridBasis,
         parameters: Mapping[str, Tensor],
         generator: torch.Generator,
-        decomposition: Decomposition | None = None,
+        patches: AbstractDecomposition,
     ) -> PatchContext:
-        """What the rows of one call are made from."""
-        patches = decomposition or self.decomposition
+        """What the rows of one call are made from; ``patches`` carry them, as a coupling's ``cover`` says."""
         return PatchContext(self.problem, self.discretization, patches, source, parameters, generator)

@@ -11,7 +11,7 @@ from torch import Tensor
 from pdesolve.domains.decomposition import Decomposition
 from pdesolve.domains.grid import StructuredGrid
 from pdesolve.experts.abstract import AbstractExpert
-from pdesolve.experts.coupling import AbstractCoupling, InterfaceRows, Jump, interface_jumps
+from pdesolve.experts.coupling import AbstractCoupling, InterfaceRows, Jump
 from pdesolve.experts.evaluation import device_of
 from pdesolve.experts.hard_constraint_expert import HardConstraintExpert
 from pdesolve.problem import Problem
@@ -93,4 +93,5 @@ class MixtureOfExperts(AbstractExpert):
                 throw=False,
             )  # fmt: skip
             fresh = torch.Generator(device_of(self)).manual_seed(layer.seed + 1)
-            return interface_jumps(layer.context(backbone, values, fresh, self.decomposition), found.weights, count)
+            context = layer.context(backbone, values, fresh, self.coupling.cover(self.decomposition))
+            return self.coupling.jumps(context, found.weights, count)

@@ -9,9 +9,9 @@ import torch
 from torch import Tensor
 
 from pdesolve.discretization.abstract import AbstractDiscretization, Expansion, Points
-from pdesolve.discretization.ansatz import Ansatz
+from pdesolve.discretization.ansatz import AbstractAnsatz
 from pdesolve.discretization.grid_basis import GridBasis
-from pdesolve.domains.decomposition import Decomposition, Interface
+from pdesolve.domains.patch import AbstractDecomposition, Interface, Regions
 from pdesolve.problem import Problem
 
 
@@ -22,31 +22,46 @@ class PatchContext:
     Arguments:
         problem: equation and conditions.
         discretization: chooses points and differentiates.
-        decomposition: the patches.
-        source: the basis, an ``Ansatz`` or a ``GridBasis``.
+        decomposition: the patches, with the boxes that carry rows.
+        source: the basis, an ansatz or a ``GridBasis``.
         parameters: name -> (batch,) or (1,), float64.
         generator: draws the points.
     """
 
     problem: Problem
     discretization: AbstractDiscretization
-    decomposition: Decomposition
-    source: Ansatz | GridBasis
+    decomposition: AbstractDecomposition
+    source: AbstractAnsatz | GridBasis
     parameters: Mapping[str, Tensor]
     generator: torch.Generator
 
     def interior(self, count: int) -> Points:
         """``count`` points on every patch."""
-        return self.discretization.interior(self.decomposition, count, self.generator)
+        points = self.discretization.interior(self.decomposition, count, self.generator)
+        return points.of(range(len(self.decomposition.patches)))
+
+    def within(self, regions: Regions, count: int) -> Points:
+        """``count`` points in each of some boxes."""
+        return self.discretization.interior(regions, count, self.generator)
 
     def face(self, boundary: str, count: int, patches: Sequence[int] | None = None) -> Points:
         """``count`` points on the face called ``boundary`` of each of the patches (default all)."""
         chosen = range(len(self.decomposition.patches)) if patches is None else patches
-        return self.discretization.face(self.decomposition, chosen, boundary, count, self.generator)
+        return self.discretization.face(self.decomposition, chosen, boundary, count, self.generator).of(chosen)
 
     def expand(self, points: Points, derivatives: Sequence[str]) -> Expansion:
         """The basis and its derivatives at points, in float64."""
         return self.discretization.expand(self.source, points, self.parameters, tuple(derivatives)).double()
+
+    def expand_sides(
+        self, points: Points, pairs: Sequence[tuple[int, int]], derivatives: Sequence[str]
+    ) -> tuple[Expansion, Expansion]:
+        """``expand`` for both patches of each piece's pair; once where all patches share their basis."""
+        if not self.source.patchwise:
+            shared = self.expand(points, derivatives)
+            return shared, shared
+        first, second = zip(*pairs, strict=True)
+        return self.expand(points.of(first), derivatives), self.expand(points.of(second), derivatives)
 
     def columns(self) -> tuple[Tensor, ...]:
         """The parameters, each (batch, 1, 1), to broadcast against points."""

@@ -38,9 +38,9 @@ def periodic_rows(
             if lower != upper and not ties_patches:
                 raise ValueError(
                     f"{len(context.decomposition.patches)} independent patches cannot be periodic along {axis!r}: use "
-                    "InterfaceRows(), or one patch along that axis"
+                    "InterfaceRows() or PartitionOfUnity(), or one patch along that axis"
                 )
-            near, far, omega = _ends(context, field, axis, lower, count, weight)
+            near, far, omega = _ends(context, field, axis, (lower, upper), count, weight)
             if lower == upper:
                 rows.append(RowBlock(_jump, (near[0] - far[0],), (near[1] - far[1],), (), omega))
             else:
@@ -53,15 +53,14 @@ Side = tuple[Tensor, Tensor]
 
 
 def _ends(
-    context: PatchContext, field: str, axis: str, lower: Sequence[int], count: int, weight: float
+    context: PatchContext, field: str, axis: str, patches: tuple[list[int], list[int]], count: int, weight: float
 ) -> tuple[Side, Side, Tensor]:
     """Both ends at the same points, and the weights of their rows."""
     orders = [order for name, order in context.normal_derivatives(axis) if name == field]
     component, extent = context.problem.field_names.index(field), context.problem.domain.extent(axis)
-    first = context.face(BOUNDARIES[axis][0], count, lower)
-    sides = [
-        _stacked(context.expand(points, orders), orders, component) for points in (first, _moved(context, first, axis))
-    ]
+    first = context.face(BOUNDARIES[axis][0], count, patches[0])
+    second = _moved(context, first, axis).of(patches[1])
+    sides = [_stacked(context.expand(points, orders), orders, component) for points in (first, second)]
     omega = torch.cat([weight * extent ** len(order) * first.share() for order in orders], dim=1)
     return sides[0], sides[1], omega.unsqueeze(0)
 
