@@ -14,7 +14,7 @@ from torch import Tensor
 
 from pdesolve.domains.geometry import Box, nearest_hint, positive_int
 from pdesolve.domains.grid import StructuredGrid
-from pdesolve.domains.patch import AbstractDecomposition, Blend, Interface, Patch
+from pdesolve.domains.patch import AbstractDecomposition, Blend, Interface, Patch, Regions
 
 
 @final
@@ -119,6 +119,9 @@ class Decomposition(AbstractDecomposition):
         index = self.owner(coordinates).unsqueeze(0)
         return Blend(index, torch.ones_like(index, dtype=next(iter(coordinates.values())).dtype))
 
+    def overlaps_along(self, axis: str) -> Regions:
+        return Regions((), self.domain, self.grid)
+
     def _orders_on(self, device: torch.device) -> tuple[Tensor, Tensor]:
         """The flat node indices, patch after patch, (n_nodes,), and the inverse permutation."""
         if device not in self._orders:
@@ -132,6 +135,11 @@ class Decomposition(AbstractDecomposition):
         numbers = torch.arange(grid.n_nodes).reshape(grid.shape)
         blocks = [numbers[tuple(slice(*pair) for pair in ranges)] for ranges in self.node_ranges]
         return torch.cat([block.flatten() for block in blocks])
+
+    @property
+    def in_rows_and_columns(self) -> bool:
+        """Whether all cuts go through the whole domain."""
+        return self._cell_owner.numel() == len(self.patches)
 
     @cached_property
     def _cuts(self) -> list[Tensor]:

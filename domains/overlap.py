@@ -5,14 +5,14 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from functools import cached_property
+from functools import cached_property, lru_cache
 from typing import final
 
 import torch
 from torch import Tensor
 
 from pdesolve.domains.decomposition import Decomposition
-from pdesolve.domains.geometry import Box, finite_float
+from pdesolve.domains.geometry import Box, finite_float, positive_int
 from pdesolve.domains.grid import StructuredGrid
 from pdesolve.domains.patch import AbstractDecomposition, Blend, Interface, Patch, Regions
 
@@ -24,17 +24,21 @@ WIDEST = 0.5
 class OverlappingDecomposition(AbstractDecomposition):
     """u(x) = Σ_k φ_k(x) u_k(x) with φ_k >= 0, Σ_k φ_k = 1, on patches that reach into their neighbours.
 
-    Across an interface both patches are enlarged by δ = ``overlap`` times the width of the narrower one; there φ_k runs
-    from 1 to 0 as S(s) = s³ (10 - 15 s + 6 s²), a product over the axes, divided by its sum where patches do not
-    form rows and columns. φ_k is twice continuously differentiable, so the assembled field is as smooth as that.
+    Across an interface both patches are enlarged by δ = ``overlap`` times the width of the narrower one. There φ_k runs
+    from 1 to 0 as the smoothstep S_n(s) = s^(n+1) Σ_j C(n+j, j) C(2n+1, n-j) (-s)^j, S_n(s) + S_n(1-s) = 1, and it is
+    the product of such ramps over the axes: n times continuously differentiable, and so is the assembled field.
 
     Arguments:
-        base: the patches without overlap.
+        base: the patches without overlap, in rows and columns as ``cartesian_decomposition`` makes them.
         overlap: in (0, 0.5]; at 0.5 the neighbours on both sides of a patch meet in its middle.
+        axes: along which patches overlap (default all); along the others they stay as they are, and a point belongs to
+            one of them.
+        smoothness: n >= 1 (default 2: right for equations of second order).
 
     Raises:
         TypeError: an overlap that is no number.
-        ValueError: one outside (0, 0.5]; a grid that has fewer than two nodes in some overlap.
+        ValueError: one outside (0, 0.5]; patches that are not in rows and columns; an axis that the domain lacks; a
+            grid that has fewer than two nodes in some overlap.
 
     Notes:
         No patch reaches across the ends of the domain, those of a periodic axis neither.
@@ -44,6 +48,8 @@ class OverlappingDecomposition(AbstractDecomposition):
 
     base: Decomposition
     overlap: float
+    axes: tuple[str, ...] | None = None
+    smoothness: int = 2
     patches: tuple[Patch, ...] = field(init=False)
     interfaces: tuple[Interface, ...] = field(init=False)
     domain: Box = field(init=False)
@@ -53,10 +59,16 @@ class OverlappingDecomposition(AbstractDecomposition):
     def __post_init__(self) -> None:
         check_overlap(self.overlap)
         base = self.base
+        positive_int(self.smoothness, "the smoothness")
+        for axis in self.axes or ():
+            base.domain.bounds(axis)
+        if not base.in_rows_and_columns:
+            raise ValueError("patches can overlap only in rows and columns: make them with cartesian_decomposition")
         for name, known in (("interfaces", base.interfaces), ("domain", base.domain), ("grid", base.grid)):
             object.__setattr__(self, name, known)
         object.__setattr__(self, "patches", tuple(self._enlarged(patch) for patch in base.patches))
-        for interface, region in zip(self.interfaces, self.overlaps.patches, strict=True):
+        overlapping = [face for face in base.interfaces if self.is_along(face.axis)]
+        for interface, region in zip(overlapping, self.overlaps.patches, strict=True):
             if base.grid is not None and region.shape[base.grid.axes.index(interface.axis)] < 2:
                 raise ValueError(
                     f"the overlap at {interface.axis} = {interface.position:g} holds fewer than 2 nodes of the grid: "
@@ -65,10 +77,14 @@ class OverlappingDecomposition(AbstractDecomposition):
 
     @cached_property
     def overlaps(self) -> Regions:
-        """What the two patches of each interface have in common, in the order of ``interfaces``."""
-        return Regions(
-            tuple(self._common(i, *face.patches) for i, face in enumerate(self.interfaces)), self.domain, self.grid
-        )
+        """What the two patches of each interface have in common, in the order of ``interfaces`` along ``axes``."""
+        faces = [face for face in self.interfaces if self.is_along(face.axis)]
+        common = tuple(self._common(i, *face.patches) for i, face in enumerate(faces))
+        return Regions(common, self.domain, self.grid)
+
+    def overlaps_along(self, axis: str) -> Regions:
+        pairs = zip((f for f in self.interfaces if self.is_along(f.axis)), self.overlaps.patches, strict=True)
+        return Regions(tuple(region for face, region in pairs if face.axis == axis), self.domain, self.grid)
 
     def restrict(self, values: Tensor) -> list[Tensor]:
         self._checked(values)
@@ -91,24 +107,58 @@ class OverlappingDecomposition(AbstractDecomposition):
     def blend(self, coordinates: Mapping[str, Tensor]) -> Blend:
         owner = self.base.owner(coordinates)
         index = self._near.to(owner.device)[owner]  # (*points, candidate)
-        weight = torch.where(index >= 0, 1.0, 0.0).to(next(iter(coordinates.values())).dtype)
-        index = torch.where(index >= 0, index, owner.unsqueeze(-1))
-        for position, axis in enumerate(self.domain.axes):
-            ends = self._ramps[position].to(weight)[:, index]  # (lower, its δ, upper, its δ; *points, candidate)
-            x = coordinates[axis].unsqueeze(-1)
-            weight = weight * _rising(x - ends[0], ends[1]) * _rising(ends[2] - x, ends[3])
-        weight, order = weight.sort(-1, descending=True)
+        there = index >= 0
+        index = torch.where(there, index, owner.unsqueeze(-1))
+        wide = {axis: coordinates[axis].unsqueeze(-1) for axis in self.domain.axes}
+        weight = torch.where(there, self.share(index, wide), 0.0)
+        weight, order = torch.sort(weight, dim=-1, descending=True, stable=True)
         used = max(1, int((weight > 0).sum(-1).max())) if weight.numel() else 1
         weight, index = weight[..., :used], index.gather(-1, order[..., :used])
         index = torch.where(weight > 0, index, owner.unsqueeze(-1))
-        weight = weight / weight.sum(-1, keepdim=True)
         return Blend(index.movedim(-1, 0), weight.movedim(-1, 0))
+
+    def share(self, patches: Tensor, coordinates: Mapping[str, Tensor], derivative: str = "") -> Tensor:
+        """A derivative of φ_k.
+
+        Arguments:
+            patches: k at each point, int64.
+            coordinates: one tensor per axis, of shapes that broadcast against ``patches``.
+            derivative: axis letters, "" for φ itself.
+        """
+        found = torch.ones((), dtype=coordinates[self.domain.axes[0]].dtype, device=patches.device)
+        for position, axis in enumerate(self.domain.axes):
+            lower, before, upper, after = self._ramps[position].to(found)[:, patches].unbind(0)
+            x, m = coordinates[axis], derivative.count(axis)
+            rise, fall = self._ramp(x - lower, before, 0), self._ramp(upper - x, after, 0)
+            if m == 0:
+                found = found * rise * fall
+            else:  # where one ramp changes the other is one
+                found = found * (self._ramp(x - lower, before, m) * fall + (-1) ** m * rise * self._ramp(upper - x, after, m))
+        return found
+
+    def _ramp(self, distance: Tensor, reach: Tensor, order: int) -> Tensor:
+        """The derivative of S_n((x + δ) / 2δ) in the signed distance x from an end; a step where δ = 0."""
+        width = torch.where(reach > 0, 2 * reach, 1.0)
+        s = (distance + reach) / width
+        lower = torch.minimum(s, 1.0 - s)  # S_n(s) = 1 - S_n(1 - s): both ramps round alike, so that they add up to one
+        value = torch.zeros_like(s)
+        for c in reversed(_smoothstep(self.smoothness, order)):
+            value = value * lower + c
+        mirrored = 1.0 - value if order == 0 else (-1.0) ** (order - 1) * value
+        value = torch.where(s > 0.5, mirrored, value)
+        inside = (s > 0) & (s < 1) & (reach > 0)
+        beyond = (torch.where(reach > 0, s >= 1, torch.ones_like(inside))).to(s.dtype) if order == 0 else torch.zeros_like(s)
+        return torch.where(inside, value / width**order, beyond)
+
+    def is_along(self, axis: str) -> bool:
+        """Whether patches overlap along an axis."""
+        return self.axes is None or axis in self.axes
 
     def _reach(self, index: int, axis: str, side: int) -> float:
         """δ of a patch at one end of an axis; zero at the end of the domain."""
         box, ends = self.base.patches[index].box, (self.base.domain.bounds(axis), self.base.patches[index].box.bounds(axis))
         position = 0 if side < 0 else 1
-        if ends[0][position] == ends[1][position]:
+        if ends[0][position] == ends[1][position] or not self.is_along(axis):
             return 0.0
         beside = [b if side > 0 else a for a, b in self._pairs(axis) if (a if side > 0 else b) == index]
         return self.overlap * min(box.extent(axis), *(self.base.patches[i].box.extent(axis) for i in beside), math.inf)
@@ -197,7 +247,11 @@ def check_overlap(overlap: object) -> None:
         )
 
 
-def _rising(distance: Tensor, reach: Tensor) -> Tensor:
-    """S((x + δ) / 2δ) of the signed distance x from an end; one where δ = 0."""
-    s = torch.where(reach > 0, (distance + reach) / torch.where(reach > 0, 2 * reach, 1.0), 1.0).clamp(0.0, 1.0)
-    return s**3 * (10.0 + s * (6.0 * s - 15.0))
+@lru_cache(maxsize=64)
+def _smoothstep(n: int, order: int) -> tuple[float, ...]:
+    """Coefficients, the lowest first, of a derivative of S_n."""
+    ramp = [math.comb(n + j, j) * math.comb(2 * n + 1, n - j) * (-1.0) ** j for j in range(n + 1)]
+    coefficients = [0.0] * (n + 1) + ramp
+    for _ in range(order):
+        coefficients = [k * c for k, c in enumerate(coefficients)][1:]
+    return tuple(coefficients)

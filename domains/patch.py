@@ -197,6 +197,10 @@ class AbstractDecomposition(AbstractPatches):
             ValueError: when an axis is missing, or a point is NaN or outside of the domain (beyond rounding).
         """
 
+    @abc.abstractmethod
+    def overlaps_along(self, axis: str) -> Regions:
+        """What the two patches of each interface of an axis have in common, none where they only touch."""
+
     def _checked(self, values: Tensor) -> tuple[int, ...]:
         """The leading dimensions of values on the grid."""
         shape = self._grid().shape

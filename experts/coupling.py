@@ -13,10 +13,11 @@ from torch import Tensor
 from pdesolve.discretization.abstract import Expansion, Points
 from pdesolve.domains.decomposition import Decomposition
 from pdesolve.domains.geometry import BOUNDARIES
-from pdesolve.domains.patch import AbstractDecomposition
 from pdesolve.experts.flow import flow_along
+from pdesolve.experts.layout import Layout
 from pdesolve.experts.patch_context import PatchContext
 from pdesolve.nonlinear.rows import InterfaceBlock
+from pdesolve.problem import Problem
 
 
 @dataclass(frozen=True, eq=False)
@@ -39,11 +40,12 @@ class AbstractCoupling(abc.ABC):
     """Whether rows may reach over two patches; if not, every patch is solved by itself."""
 
     @abc.abstractmethod
-    def cover(self, decomposition: Decomposition) -> AbstractDecomposition:
-        """The boxes on which patches carry rows, and how their fields make one.
+    def layout(self, decomposition: Decomposition, problem: Problem) -> Layout:
+        """The boxes in which patches carry rows, and how their fields make one.
 
         Arguments:
             decomposition: the patches as the user cut them.
+            problem: equation and conditions.
         """
 
     @abc.abstractmethod
@@ -80,8 +82,8 @@ class Independent(AbstractCoupling):
 
     ties_patches = False
 
-    def cover(self, decomposition: Decomposition) -> AbstractDecomposition:
-        return decomposition
+    def layout(self, decomposition: Decomposition, problem: Problem) -> Layout:
+        return Layout(decomposition, decomposition)
 
     def interfaces(self, context: PatchContext, count: int) -> list[InterfaceBlock]:
         return []
@@ -122,8 +124,8 @@ class InterfaceRows(AbstractCoupling):
         if not 0 < self.weight < float("inf"):
             raise ValueError(f"weight must be finite and > 0, got {self.weight}")
 
-    def cover(self, decomposition: Decomposition) -> AbstractDecomposition:
-        return decomposition
+    def layout(self, decomposition: Decomposition, problem: Problem) -> Layout:
+        return Layout(decomposition, decomposition)
 
     def interfaces(self, context: PatchContext, count: int) -> list[InterfaceBlock]:
         axes = [axis for axis in context.problem.domain.axes if context.interfaces(axis)]

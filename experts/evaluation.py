@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from pdesolve.discretization.ansatz import AbstractAnsatz
 from pdesolve.domains.grid import StructuredGrid
 from pdesolve.domains.patch import AbstractDecomposition, Blend
+from pdesolve.experts.grouping import grouped
 from pdesolve.field import Field
 
 _CHUNK = 1 << 15
@@ -79,19 +80,9 @@ def _combined_by_patch(
     """
     there = blend.weight > 0
     share, patch, point = blend.weight[there], blend.index[there], there.nonzero()[:, 1]
-    order = patch.argsort(stable=True)
-    share, patch, point = share[order], patch[order], point[order]
-    counts = torch.bincount(patch, minlength=len(w))
-    length = max(1, -(-len(patch) // (2 * len(w))))
-    pieces = (counts + length - 1) // length
-    rank = torch.arange(len(patch), device=patch.device) - (counts.cumsum(0) - counts)[patch]
-    row, column = (pieces.cumsum(0) - pieces)[patch] + rank // length, rank % length
-    of = torch.repeat_interleave(torch.arange(len(w), device=patch.device), pieces)
-    table = torch.zeros(len(of), length, dtype=torch.int64, device=patch.device)
-    first = column == 0
-    table[row[first]] = point[first].unsqueeze(-1)
-    table[row, column] = point
-    offset, basis = ansatz({axis: x[0, 0][table].unsqueeze(0) for axis, x in at.items()}, parameters, of)
+    groups = grouped(patch, len(w), max(1, -(-len(patch) // (2 * len(w)))))
+    of, which = groups.of, point[groups.table]
+    offset, basis = ansatz({axis: x[0, 0][which].unsqueeze(0) for axis, x in at.items()}, parameters, of)
     values = offset[0] + torch.linalg.vecdot(basis[0], w[of][:, None, None])
-    found = values[row, column] * share.unsqueeze(-1)
-    return found.new_zeros(there.shape[1], found.shape[-1]).index_add(0, point, found)
+    found = values[groups.there] * share[groups.table][groups.there].unsqueeze(-1)
+    return found.new_zeros(there.shape[1], found.shape[-1]).index_add(0, which[groups.there], found)

@@ -86,6 +86,8 @@ class HardConstraintExpert(AbstractExpert):
         labels = {"equation": [rows.rows[0].residual(w).movedim(0, 1)]}
         if rows.rows[1:]:
             labels["conditions"] = [block.residual(w).movedim(0, 1) for block in rows.rows[1:]]
+        for joint in rows.joint:
+            labels.setdefault(joint.label, []).append(joint.block.residual(joint.gather(w)).movedim(0, 1))
         if rows.interfaces:
             labels["interfaces"] = [block.residual(w) for block in rows.interfaces]
         stacked = {name: torch.cat([p.flatten(1) for p in parts], dim=1) for name, parts in labels.items()}
@@ -109,7 +111,7 @@ class HardConstraintExpert(AbstractExpert):
                 self.backbone, values, generator=generator, decomposition=decomposition, coupling=coupling,
                 throw=throw,
             )  # fmt: skip
-            field = evaluate(self.backbone, values, grid, coupling.cover(decomposition), found.weights)
+            field = evaluate(self.backbone, values, grid, coupling.layout(decomposition, self.problem).field, found.weights)
         finite = torch.isfinite(field.values).flatten(1).all(1, keepdim=True)
         status = torch.where(finite, found.report.status, int(SolveStatus.NON_FINITE))
         if throw:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, final
 
 import torch
@@ -13,9 +13,9 @@ from pdesolve.discretization.abstract import AbstractDiscretization
 from pdesolve.discretization.ansatz import AbstractAnsatz
 from pdesolve.discretization.grid_basis import GridBasis
 from pdesolve.domains.decomposition import Decomposition, cartesian_decomposition
-from pdesolve.domains.patch import AbstractDecomposition
 from pdesolve.experts.coupling import AbstractCoupling, Independent
 from pdesolve.experts.evaluation import device_of
+from pdesolve.experts.layout import Layout
 from pdesolve.experts.patch_context import PatchContext
 from pdesolve.experts.periodic import periodic_rows
 from pdesolve.experts.row_weight import AbstractRowWeight, default_row_weight
@@ -175,7 +175,7 @@ class HardConstraintLayer(nn.Module):
             initial = source.initial_data(grid, initial_condition)
         check_imposed(self.problem, self.lifting, values)
         found = self.solve(source, values, generator=generator, initial=initial, start=start)
-        return source.combine(self.coupling.cover(self.decomposition), found.weights), found.report
+        return source.combine(self.coupling.layout(self.decomposition, self.problem).field, found.weights), found.report
 
     def solve(
         self,
@@ -228,14 +228,20 @@ class HardConstraintLayer(nn.Module):
     ) -> LeastSquares:
         """The least-squares problem, before it is solved; arguments as ``solve``."""
         coupling, counts = coupling or self.coupling, self.rows
-        context = self.context(source, parameters, generator, coupling.cover(decomposition or self.decomposition))
-        blocks = [interior_rows(context, counts.interior, self.row_weight)]
-        blocks += condition_rows(context, counts.boundary, self.condition_weight, initial)
+        context = self.context(source, parameters, generator, coupling.layout(decomposition or self.decomposition, self.problem))
+        kinds = [interior_rows(context, counts.interior, self.row_weight)]
+        kinds += condition_rows(context, counts.boundary, self.condition_weight, initial)
         interfaces = coupling.interfaces(context, counts.interface)
         ends = periodic_rows(context, counts.boundary, self.condition_weight, coupling.ties_patches)
-        blocks, interfaces = blocks + ends[0], interfaces + ends[1]
-        batch = max([b.batch for b in blocks] + [i.batch for i in interfaces])
-        found = LeastSquares(tuple(b.batched(batch) for b in blocks), tuple(i.batched(batch) for i in interfaces))
+        blocks = [kind.own for kind in kinds] + ends.rows
+        joint = [block for kind in kinds for block in kind.joint] + ends.joint
+        interfaces = interfaces + ends.interfaces
+        batch = max([b.batch for b in blocks] + [i.batch for i in interfaces] + [j.block.batch for j in joint])
+        found = LeastSquares(
+            tuple(b.batched(batch) for b in blocks),
+            tuple(i.batched(batch) for i in interfaces),
+            joint=tuple(replace(j, block=j.block.batched(batch)) for j in joint),
+        )
         fewest, n = int(found.row_counts().min()), found.shape[2]
         if fewest < n:
             raise ValueError(
@@ -249,7 +255,7 @@ class HardConstraintLayer(nn.Module):
         source: AbstractAnsatz | GridBasis,
         parameters: Mapping[str, Tensor],
         generator: torch.Generator,
-        patches: AbstractDecomposition,
+        layout: Layout,
     ) -> PatchContext:
-        """What the rows of one call are made from; ``patches`` carry them, as a coupling's ``cover`` says."""
-        return PatchContext(self.problem, self.discretization, patches, source, parameters, generator)
+        """What the rows of one call are made from; the layout is a coupling's."""
+        return PatchContext(self.problem, self.discretization, layout, source, parameters, generator)

@@ -93,5 +93,5 @@ class MixtureOfExperts(AbstractExpert):
                 throw=False,
             )  # fmt: skip
             fresh = torch.Generator(device_of(self)).manual_seed(layer.seed + 1)
-            context = layer.context(backbone, values, fresh, self.coupling.cover(self.decomposition))
+            context = layer.context(backbone, values, fresh, self.coupling.layout(self.decomposition, self.problem))
             return self.coupling.jumps(context, found.weights, count)

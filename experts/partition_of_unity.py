@@ -7,13 +7,14 @@ from typing import final
 
 from torch import Tensor
 
-from pdesolve.discretization.abstract import Points
 from pdesolve.domains.decomposition import Decomposition
 from pdesolve.domains.overlap import OverlappingDecomposition, check_overlap
-from pdesolve.domains.patch import Regions
 from pdesolve.experts.coupling import AbstractCoupling, Jump, add_jumps, agreement
+from pdesolve.experts.flow import flow_along
+from pdesolve.experts.layout import Layout
 from pdesolve.experts.patch_context import PatchContext
 from pdesolve.nonlinear.rows import InterfaceBlock
+from pdesolve.problem import Problem
 
 
 @final
@@ -21,10 +22,9 @@ from pdesolve.nonlinear.rows import InterfaceBlock
 class PartitionOfUnity(AbstractCoupling):
     """TODO"""
 
-    overlap: float = 0.25
+    overlap: float = 0.5
     weight: float = 20.0
-    derivatives: int = 0
-    _covers: dict[Decomposition, OverlappingDecomposition] = field(
+    _kept: dict[tuple[Decomposition, tuple[str, ...], int], OverlappingDecomposition] = field(
         default_factory=dict, init=False, repr=False, compare=False
     )
 
@@ -33,34 +33,40 @@ class PartitionOfUnity(AbstractCoupling):
         if not 0 < self.weight < float("inf"):
             raise ValueError(f"weight must be finite and > 0, got {self.weight}")
 
-    def cover(self, decomposition: Decomposition) -> OverlappingDecomposition:
-        if decomposition not in self._covers:
-            self._covers[decomposition] = OverlappingDecomposition(decomposition, self.overlap)
-        return self._covers[decomposition]
+    def layout(self, decomposition: Decomposition, problem: Problem) -> Layout:
+        cut = tuple(axis for axis in problem.domain.axes if axis in decomposition.interface_positions)
+        if not cut:
+            return Layout(decomposition, decomposition)
+        order = problem.trace.order
+        smoothness = max(2, *(order(axis, name) for axis in cut for name in problem.field_names))
+        one_way = tuple(axis for axis in cut if flow_along(problem, axis))
+        both_ways = tuple(axis for axis in cut if axis not in one_way)
+        return Layout(
+            self._overlapping(decomposition, one_way, smoothness) if one_way else decomposition,
+            self._overlapping(decomposition, cut, smoothness),
+            self._overlapping(decomposition, both_ways, smoothness) if both_ways else None,
+        )
 
     def interfaces(self, context: PatchContext, count: int) -> list[InterfaceBlock]:
-        axes = [axis for axis in context.problem.domain.axes if context.interfaces(axis)]
-        return [self._block(context, axis, count) for axis in axes]
+        shared, blocks = tuple((name, "") for name in context.problem.field_names), []
+        for axis in context.problem.domain.axes:
+            regions = context.layout.rows.overlaps_along(axis)
+            if regions.patches:
+                blocks.append(agreement(context, axis, context.within(regions, count), shared, self.weight))
+        return blocks
 
     def jumps(self, context: PatchContext, w: Tensor, count: int) -> dict[str, Jump]:
         found: dict[str, Jump] = {}
         for axis in context.problem.domain.axes:
-            if context.interfaces(axis):
-                add_jumps(found, context, axis, overlap_points(context, axis, count), w)
+            regions = context.layout.field.overlaps_along(axis)
+            if regions.patches:
+                add_jumps(found, context, axis, context.within(regions, count), w)
         return found
 
-    def _block(self, context: PatchContext, axis: str, count: int) -> InterfaceBlock:
-        if self.derivatives:
-            shared = context.normal_derivatives(axis)
-        else:
-            shared = tuple((name, "") for name in context.problem.field_names)
-        return agreement(context, axis, overlap_points(context, axis, count), shared, self.weight)
-
-
-def overlap_points(context: PatchContext, axis: str, count: int) -> Points:
-    """Points in what neighbours along one axis have in common."""
-    cover = context.decomposition
-    assert isinstance(cover, OverlappingDecomposition)  # as ``cover`` made it
-    pairs = zip(cover.interfaces, cover.overlaps.patches, strict=True)
-    chosen = tuple(region for face, region in pairs if face.axis == axis)
-    return context.within(Regions(chosen, cover.domain, cover.grid), count)
+    def _overlapping(
+        self, decomposition: Decomposition, axes: tuple[str, ...], smoothness: int
+    ) -> OverlappingDecomposition:
+        key = decomposition, axes, smoothness
+        if key not in self._kept:
+            self._kept[key] = OverlappingDecomposition(decomposition, self.overlap, axes, smoothness)
+        return self._kept[key]

@@ -11,7 +11,10 @@ from torch import Tensor
 from pdesolve.discretization.abstract import AbstractDiscretization, Expansion, Points
 from pdesolve.discretization.ansatz import AbstractAnsatz
 from pdesolve.discretization.grid_basis import GridBasis
+from pdesolve.domains.overlap import OverlappingDecomposition
 from pdesolve.domains.patch import AbstractDecomposition, Interface, Regions
+from pdesolve.experts.layout import Layout
+from pdesolve.jet import closure, leibniz
 from pdesolve.problem import Problem
 
 
@@ -22,7 +25,7 @@ class PatchContext:
     Arguments:
         problem: equation and conditions.
         discretization: chooses points and differentiates.
-        decomposition: the patches, with the boxes that carry rows.
+        layout: the patches, as the coupling arranges them.
         source: the basis, an ansatz or a ``GridBasis``.
         parameters: name -> (batch,) or (1,), float64.
         generator: draws the points.
@@ -30,10 +33,15 @@ class PatchContext:
 
     problem: Problem
     discretization: AbstractDiscretization
-    decomposition: AbstractDecomposition
+    layout: Layout
     source: AbstractAnsatz | GridBasis
     parameters: Mapping[str, Tensor]
     generator: torch.Generator
+
+    @property
+    def decomposition(self) -> AbstractDecomposition:
+        """The patches, with the boxes that carry rows."""
+        return self.layout.rows
 
     def interior(self, count: int) -> Points:
         """``count`` points on every patch."""
@@ -62,6 +70,40 @@ class PatchContext:
             return shared, shared
         first, second = zip(*pairs, strict=True)
         return self.expand(points.of(first), derivatives), self.expand(points.of(second), derivatives)
+
+    def expand_mixed(
+        self, points: Points, patches: Tensor, mixed: OverlappingDecomposition, derivatives: Sequence[str]
+    ) -> Expansion:
+        """``expand`` of Σ_j φ_kj u_kj, the unknowns of a piece being those of its patches one after another.
+
+        ∂^α (φ b) = Σ_β C(α, β) ∂^β φ ∂^(α-β) b.
+
+        Arguments:
+            points: pieces of points.
+            patches: k_j of each piece, (piece, J).
+            mixed: gives φ.
+            derivatives: names, "" for the value.
+        """
+        needed, columns = closure(tuple(derivatives)), patches.unbind(1)
+        if self.source.patchwise:
+            each = [self.expand(points.of(own.tolist()), needed) for own in columns]
+        else:
+            each = [self.expand(points, needed)] * len(columns)
+        shares = [
+            {low: mixed.share(own.unsqueeze(1), points.coordinates, low)[..., None, None] for low in needed}
+            for own in columns
+        ]
+        basis = {
+            term: torch.cat(
+                [
+                    sum((c * share[low]) * part.basis[high] for c, low, high in leibniz(term))
+                    for share, part in zip(shares, each, strict=True)
+                ],
+                dim=-1,
+            )
+            for term in derivatives
+        }
+        return Expansion(basis, {term: each[0].offset[term] for term in derivatives})
 
     def columns(self) -> tuple[Tensor, ...]:
         """The parameters, each (batch, 1, 1), to broadcast against points."""

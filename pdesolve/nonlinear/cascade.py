@@ -82,6 +82,7 @@ def stages_of(problem: LeastSquares) -> list[list[int]]:
                 before[b if flow > 0 else a].add(a if flow > 0 else b)
         else:
             together += block.edges
+    together += [pair for block in problem.joint for pair in block.pairs]
     rank = dict.fromkeys(before, 0)
     for _ in range(len(before) + 1):
         raised = {p: max([rank[p], *(rank[q] + 1 for q in sources)]) for p, sources in before.items()}
@@ -149,7 +150,8 @@ def _restricted(problem: LeastSquares, stage: Sequence[int], entering: Sequence[
             interfaces.append(_between(block, inside, place))
     rows = tuple(block.on(chosen) for block in problem.rows)
     ridge = None if problem.ridge is None else problem.ridge.index_select(1, chosen)
-    return LeastSquares((*rows, *entering), tuple(interfaces), ridge)
+    joint = (block.within(place) for block in problem.joint)
+    return LeastSquares((*rows, *entering), tuple(interfaces), ridge, tuple(block for block in joint if block is not None))
 
 
 def _between(block: InterfaceBlock, inside: Sequence[int], place: dict[int, int]) -> InterfaceBlock:

@@ -10,6 +10,7 @@ from torch import Tensor
 
 from pdesolve.linalg.block_cholesky import BlockMatrix
 from pdesolve.linalg.elimination import Edge
+from pdesolve.nonlinear.joint_rows import JointBlock
 from pdesolve.nonlinear.rows import InterfaceBlock, RowBlock, times, transposed_times
 
 
@@ -39,13 +40,20 @@ class LeastSquares:
 
     Arguments:
         rows: blocks on the patches.
-        interfaces: blocks between patches; none makes every patch independent.
+        interfaces: blocks between patches.
         ridge: Γ, (batch, patch, N, N), symmetric positive semidefinite, a constant in every derivative.
+        joint: blocks that read several patches at once. Without these and interfaces every patch is independent.
     """
 
     rows: tuple[RowBlock, ...]
     interfaces: tuple[InterfaceBlock, ...] = ()
     ridge: Tensor | None = None
+    joint: tuple[JointBlock, ...] = ()
+
+    @property
+    def tied(self) -> bool:
+        """Whether a sample is solved as one."""
+        return bool(self.interfaces or self.joint)
 
     @property
     def shape(self) -> tuple[int, int, int]:
@@ -63,6 +71,9 @@ class LeastSquares:
         for interface in self.interfaces:
             a, b = interface.count()
             counts = interface.scatter(counts.unsqueeze(0), a.unsqueeze(0), b.unsqueeze(0)).squeeze(0)
+        for block in self.joint:
+            shared = block.block.count()[:, None].expand(-1, len(block.patches[0])).unsqueeze(0)
+            counts = block.scatter(counts[None, :, None], shared).flatten()
         return counts
 
     def healthy(self, good: Tensor) -> LeastSquares:
@@ -86,6 +97,8 @@ class LeastSquares:
             tensors += [patched(t) if t.shape[:2] == good.shape else sampled(t, samples) for t in block.inputs]
         for interface in self.interfaces:
             tensors += [sampled(t, cases) for t in interface.tensors()]
+        for joint in self.joint:
+            tensors += [sampled(t, cases) for t in joint.block.tensors()]
         return self.with_tensors(tensors)
 
     @property
@@ -93,6 +106,8 @@ class LeastSquares:
         found: dict[Edge, None] = {}
         for block in self.interfaces:
             found.update(dict.fromkeys(block.edges))
+        for joint in self.joint:
+            found.update(dict.fromkeys(joint.pairs))
         return tuple(found)
 
     def zeros(self) -> Tensor:
@@ -101,19 +116,20 @@ class LeastSquares:
 
     def by_member(self, per_patch: Tensor) -> Tensor:
         """Sum (batch, patch) over what is solved as one."""
-        return per_patch.sum(1, keepdim=True) if self.interfaces else per_patch
+        return per_patch.sum(1, keepdim=True) if self.tied else per_patch
 
     def any_member(self, per_patch: Tensor) -> Tensor:
         """Logical or over what is solved as one."""
-        return per_patch.any(1, keepdim=True) if self.interfaces else per_patch
+        return per_patch.any(1, keepdim=True) if self.tied else per_patch
 
     def max_member(self, per_patch: Tensor) -> Tensor:
-        return per_patch.amax(1, keepdim=True) if self.interfaces else per_patch
+        return per_patch.amax(1, keepdim=True) if self.tied else per_patch
 
     def tensors(self) -> list[Tensor]:
         """All tensors that a gradient may be asked for, block after block."""
         rows = [t for block in self.rows for t in block.tensors()]
-        return rows + [t for interface in self.interfaces for t in interface.tensors()]
+        rows += [t for interface in self.interfaces for t in interface.tensors()]
+        return rows + [t for joint in self.joint for t in joint.block.tensors()]
 
     def with_tensors(self, tensors: Sequence[Tensor]) -> LeastSquares:
         """The same problem on other tensors, in the order of ``tensors()``."""
@@ -126,7 +142,8 @@ class LeastSquares:
 
         rows = tuple(b.with_tensors(take(len(b.tensors()))) for b in self.rows)
         interfaces = tuple(b.with_tensors(take(len(b.tensors()))) for b in self.interfaces)
-        return replace(self, rows=rows, interfaces=interfaces)
+        joint = tuple(replace(j, block=j.block.with_tensors(take(len(j.block.tensors())))) for j in self.joint)
+        return replace(self, rows=rows, interfaces=interfaces, joint=joint)
 
     def detached(self) -> LeastSquares:
         return self.with_tensors([t.detach() for t in self.tensors()])
@@ -138,6 +155,7 @@ class LeastSquares:
             tuple(b.transformed(transform) for b in self.rows),
             tuple(b.transformed(transform) for b in self.interfaces),
             ridge,
+            tuple(b.transformed(transform) for b in self.joint),
         )
 
     def cost(self, w: Tensor) -> Tensor:
@@ -148,6 +166,8 @@ class LeastSquares:
         cost = self.by_member(total)
         for block in self.interfaces:
             cost = cost + block.residual(w).square().sum(dim=(1, 2))[:, None]
+        for joint in self.joint:
+            cost = cost + joint.block.residual(joint.gather(w)).square().sum(dim=(0, 2, 3))[:, None]
         return 0.5 * cost
 
     def linearise(self, w: Tensor) -> Normal:
@@ -172,6 +192,14 @@ class LeastSquares:
             diagonal = interface.scatter(diagonal, aa, bb)
             for e, edge in enumerate(interface.edges):
                 coupling[edge] = coupling.get(edge, 0.0) + cross[:, e]
+        for joint in self.joint:
+            rows = joint.block.linearise(joint.gather(w))
+            size = joint.scatter(size.unsqueeze(-1), rows.size.unsqueeze(-1).expand(-1, -1, len(joint.patches[0]))).squeeze(-1)
+            for r, slopes in zip(rows.residual, rows.slopes, strict=True):
+                j = joint.block.jacobian(slopes, joint.block.scratch)
+                diagonal = joint.scatter_matrix(diagonal, coupling, j.mT @ j)
+                gradient = joint.scatter(gradient, transposed_times(j, r))
+                cost = cost + r.square().sum(dim=(1, 2))[:, None]
         columns = (diagonal.diagonal(dim1=-2, dim2=-1).clamp_min(0).sqrt() * w.abs()).sum(-1)
         gram = BlockMatrix(diagonal, _stacked(coupling, diagonal), tuple(coupling))
         normal = Normal(0.5 * cost, gradient, gram, self.max_member(columns + size.sqrt()))
@@ -193,12 +221,19 @@ class LeastSquares:
         diagonal = gram.diagonal
         for block in self.rows:
             diagonal = diagonal + block.curvature(w)
-        return BlockMatrix(diagonal, gram.coupling, gram.edges)
+        if not self.joint:
+            return BlockMatrix(diagonal, gram.coupling, gram.edges)
+        coupling = dict(zip(gram.edges, gram.coupling.unbind(1), strict=True))
+        for joint in self.joint:
+            diagonal = joint.scatter_matrix(diagonal, coupling, joint.block.curvature(joint.gather(w)))
+        return BlockMatrix(diagonal, _stacked(coupling, diagonal), tuple(coupling))
 
     def pullback(self, w: Tensor, direction: Tensor) -> list[Tensor]:
         """∂/∂tensors of (gradient of the cost) · direction, in the order of ``tensors()``."""
         rows = [g for block in self.rows for g in block.pullback(w, direction)]
-        return rows + [g for interface in self.interfaces for g in interface.pullback(w, direction)]
+        rows += [g for interface in self.interfaces for g in interface.pullback(w, direction)]
+        joint = [j.block.pullback(j.gather(w), j.gather(direction)) for j in self.joint]
+        return rows + [g for parts in joint for g in parts]
 
 
 def select(accepted: Tensor, new: Normal, old: Normal) -> Normal:
