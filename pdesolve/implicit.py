@@ -145,8 +145,11 @@ def _factor(minimum: Minimum) -> BlockCholesky:
     if bool(indefinite.any()):
         members = indefinite.expand(factor.failed.shape)
         _log.info("Gauss-Newton adjoint for %d patches: their Hessian is not positive definite", int(members.sum()))
-        mixed = torch.where(members[..., None, None], gram.diagonal, hessian.diagonal)
-        factor = BlockCholesky.factorise(replace(hessian, diagonal=mixed))
+        diagonal = torch.where(members[..., None, None], gram.diagonal, hessian.diagonal)
+        coupling = hessian.coupling
+        if hessian.edges:
+            coupling = torch.where(indefinite[..., None, None], gram.coupling, hessian.coupling)
+        factor = BlockCholesky.factorise(replace(hessian, diagonal=diagonal, coupling=coupling))
     return factor
 
 

@@ -147,11 +147,10 @@ class Collocation(AbstractDiscretization):
             raise ValueError(f"a derivative along {sorted(missing)} was asked for on axes {tuple(points.coordinates)}")
         at = {axis: value.unsqueeze(0) for axis, value in points.coordinates.items()}
         shaped = {name: value.reshape(-1, 1, 1) for name, value in parameters.items()}
-        pieces = [
-            self.differentiation.derivatives(basis, at, part, derivatives, points.patches)
-            for part in _chunks(shaped, next(iter(at.values())))
-        ]
-        offset, fields = pieces[0] if len(pieces) == 1 else (_joined([p[k] for p in pieces]) for k in (0, 1))
+        groups = _chunks(shaped, next(iter(at.values())))
+        pieces = [self.differentiation.derivatives(basis, at, part, derivatives, points.patches) for part in groups]
+        cases = max((value.shape[0] for value in groups[0].values()), default=1)
+        offset, fields = pieces[0] if len(pieces) == 1 else (_joined([p[k] for p in pieces], cases) for k in (0, 1))
         return Expansion(fields, offset)
 
 
@@ -170,8 +169,10 @@ def _chunks(parameters: Mapping[str, Tensor], points: Tensor) -> list[dict[str, 
     ]
 
 
-def _joined(parts: Sequence[Mapping[str, Tensor]]) -> dict[str, Tensor]:
-    return {term: torch.cat([part[term] for part in parts]) for term in parts[0]}
+def _joined(parts: Sequence[Mapping[str, Tensor]], cases: int) -> dict[str, Tensor]:
+    """The parts of all groups; what one group of several ``cases`` shares does not depend on the case at all."""
+    shared = {term for term, value in parts[0].items() if value.shape[0] < cases}
+    return {term: parts[0][term] if term in shared else torch.cat([p[term] for p in parts]) for term in parts[0]}
 
 
 def _boxes(decomposition: AbstractPatches) -> list[Box]:
