@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import abc
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, final
 
@@ -15,8 +15,8 @@ from pdesolve.domains.decomposition import Decomposition
 from pdesolve.experts.hard_constraint_layer import PatchSolve
 from pdesolve.experts.network_stack import NetworkStack
 
-Credit = Callable[[dict[str, Tensor], PatchSolve], dict[str, Tensor]]
-"""Rows by label and the solve they are of, to rows of the same values with further gradients."""
+Credit = Callable[[dict[str, Tensor], Sequence[PatchSolve]], dict[str, Tensor]]
+"""Rows by label and the solves of the alternatives, to rows of the same values with further gradients."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -25,11 +25,13 @@ class Route:
 
     Arguments:
         backbone: gives each patch its basis.
-        credit: what the assignment itself learns from the step's rows.
+        alternatives: what is solved beside it, at the same points and without a gradient, to compare.
+        credit: what the assignment itself learns from these.
     """
 
     backbone: AbstractAnsatz
-    credit: Credit = lambda rows, found: rows
+    alternatives: tuple[AbstractAnsatz, ...] = ()
+    credit: Credit = lambda rows, others: rows
 
 
 class AbstractAssignment(abc.ABC):

@@ -80,8 +80,15 @@ class MixtureOfExperts(AbstractExpert):
     ) -> tuple[dict[str, Tensor], Tensor]:
         backbone, values = self.expert.backbone, self.problem.batch_parameters(parameters, device=device_of(self))
         route = self.assignment.route(backbone, values, generator)
-        found = self.expert.training_solve(route.backbone, values, generator, self.decomposition, self.coupling)
-        return route.credit(labelled_rows(found), found), found.report.status
+        again = [generator.clone_state() for _ in route.alternatives]
+        patches, coupling = self.decomposition, self.coupling
+        found = self.expert.training_solve(route.backbone, values, generator, patches, coupling)
+        with torch.no_grad():
+            others = [
+                self.expert.training_solve(other, values, same, patches, coupling)
+                for other, same in zip(route.alternatives, again, strict=True)
+            ]
+        return route.credit(labelled_rows(found), others), found.report.status
 
     def forward(
         self,

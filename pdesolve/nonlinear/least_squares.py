@@ -170,6 +170,18 @@ class LeastSquares:
             cost = cost + joint.block.residual(joint.gather(w)).square().sum(dim=(0, 2, 3))[:, None]
         return 0.5 * cost
 
+    def patch_costs(self, w: Tensor) -> Tensor:
+        """Σ rows² of each patch, (batch, patch); rows between patches count for each of them in equal parts."""
+        total = sum((b.residual(w).square().sum(-1).sum(0) for b in self.rows), w.new_zeros(w.shape[:2]))
+        for block in self.interfaces:
+            half = 0.5 * block.residual(w).square().sum(-1)
+            total = block.scatter(total, half, half)
+        for joint in self.joint:
+            count = len(joint.patches[0])
+            part = joint.block.residual(joint.gather(w)).square().sum(-1).sum(0) / count
+            total = joint.scatter(total.unsqueeze(-1), part.unsqueeze(-1).expand(-1, -1, count)).squeeze(-1)
+        return total
+
     def linearise(self, w: Tensor) -> Normal:
         """Cost, gradient and Gauss-Newton matrix at w."""
         diagonal = self.zeros().unsqueeze(-1).expand(*self.shape, self.shape[2])
