@@ -88,8 +88,13 @@ class OverlappingDecomposition(AbstractDecomposition):
 
     def restrict(self, values: Tensor) -> list[Tensor]:
         self._checked(values)
-        blocks = [tuple(slice(*pair) for pair in ranges) for ranges in self.node_ranges]
-        return [values[(..., *block)] for block in blocks]
+        found = []
+        for ranges in self.node_ranges:
+            part = values
+            for axis, (start, stop) in enumerate(ranges):
+                part = part.narrow(axis - len(ranges), start, stop - start)
+            found.append(part)
+        return found
 
     def assemble(self, patch_values: Sequence[Tensor]) -> Tensor:
         batch, grid = self._checked_parts(patch_values), self._grid()
@@ -133,7 +138,9 @@ class OverlappingDecomposition(AbstractDecomposition):
             if m == 0:
                 found = found * rise * fall
             else:  # where one ramp changes the other is one
-                found = found * (self._ramp(x - lower, before, m) * fall + (-1) ** m * rise * self._ramp(upper - x, after, m))
+                found = found * (
+                    self._ramp(x - lower, before, m) * fall + (-1) ** m * rise * self._ramp(upper - x, after, m)
+                )
         return found
 
     def _ramp(self, distance: Tensor, reach: Tensor, order: int) -> Tensor:
@@ -147,7 +154,9 @@ class OverlappingDecomposition(AbstractDecomposition):
         mirrored = 1.0 - value if order == 0 else (-1.0) ** (order - 1) * value
         value = torch.where(s > 0.5, mirrored, value)
         inside = (s > 0) & (s < 1) & (reach > 0)
-        beyond = (torch.where(reach > 0, s >= 1, torch.ones_like(inside))).to(s.dtype) if order == 0 else torch.zeros_like(s)
+        beyond = (
+            (torch.where(reach > 0, s >= 1, torch.ones_like(inside))).to(s.dtype) if order == 0 else torch.zeros_like(s)
+        )
         return torch.where(inside, value / width**order, beyond)
 
     def is_along(self, axis: str) -> bool:
@@ -156,7 +165,10 @@ class OverlappingDecomposition(AbstractDecomposition):
 
     def _reach(self, index: int, axis: str, side: int) -> float:
         """δ of a patch at one end of an axis; zero at the end of the domain."""
-        box, ends = self.base.patches[index].box, (self.base.domain.bounds(axis), self.base.patches[index].box.bounds(axis))
+        box, ends = (
+            self.base.patches[index].box,
+            (self.base.domain.bounds(axis), self.base.patches[index].box.bounds(axis)),
+        )
         position = 0 if side < 0 else 1
         if ends[0][position] == ends[1][position] or not self.is_along(axis):
             return 0.0

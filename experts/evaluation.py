@@ -29,7 +29,7 @@ def evaluate(
     decomposition: AbstractDecomposition,
     weights: Tensor,
 ) -> Field:
-    """u = g + m Σ_k φ_k Σ_i w_ki b_ki on the nodes of a grid, φ as the decomposition says: one for a patch that owns a node.
+    """u = g + m Σ_k φ_k Σ_i w_ki b_ki on the nodes of a grid, φ as the decomposition says: one for the owner.
 
     Arguments:
         parameters: name -> (batch,) or (1,).
@@ -67,8 +67,9 @@ def _combined(
         w: (n_patches, n_basis).
     """
     offset, basis = ansatz(at, parameters)
-    mixed = sum(share.unsqueeze(-1) * w[index] for index, share in zip(blend.index, blend.weight, strict=True))
-    return offset[0, 0] + torch.linalg.vecdot(basis[0, 0], mixed.unsqueeze(1))
+    parts = [share.unsqueeze(-1) * w[index] for index, share in zip(blend.index, blend.weight, strict=True)]
+    u: Tensor = offset[0, 0] + torch.linalg.vecdot(basis[0, 0], sum(parts[1:], parts[0]).unsqueeze(1))
+    return u
 
 
 def _combined_by_patch(
@@ -85,4 +86,5 @@ def _combined_by_patch(
     offset, basis = ansatz({axis: x[0, 0][which].unsqueeze(0) for axis, x in at.items()}, parameters, of)
     values = offset[0] + torch.linalg.vecdot(basis[0], w[of][:, None, None])
     found = values[groups.there] * share[groups.table][groups.there].unsqueeze(-1)
-    return found.new_zeros(there.shape[1], found.shape[-1]).index_add(0, which[groups.there], found)
+    u: Tensor = found.new_zeros(there.shape[1], found.shape[-1]).index_add(0, which[groups.there], found)
+    return u

@@ -21,6 +21,7 @@ from pdesolve.experts.network_stack import NetworkStack
 from pdesolve.problem import AbstractDistribution
 from pdesolve.status import SolveStatus
 
+
 @final
 @dataclass(frozen=True)
 class TopOneGate(AbstractAssignment):
@@ -28,16 +29,18 @@ class TopOneGate(AbstractAssignment):
 
     The gate reads the patch's centre and size relative to the domain, the boundaries it touches, and the case's
     parameters if asked to. The solve makes every cost invariant under scaling a basis, so the usual product of basis
-    and probability would give the gate no gradient at all. It learns from the costs instead: with c_k the sum of
-    squares of a patch's rows, and m_k a running mean of log c_k,
+    and probability would give the gate no gradient at all. It compares costs instead: c_k(e), the sum of squares of a
+    patch's rows when all patches have the network e, at the points of the step. Training then adds the gradient of
 
-        ∇ E log c ≈ Σ_k (log c_k - m_k) ∇ log p(e_k | k) + α ∇ (E Σ_e P_e² - 1),   P_e = mean_k p(e | k).
+        Σ_k Σ_e p(e | k) log c_k(e) + α (E Σ_e P_e² - 1),   P_e = mean_k p(e | k),
+
+    to that of log Σ rows², in which every patch has a network drawn from p.
 
     Arguments:
         experts: E >= 1.
         distributions: parameters that the gate reads too, by name, scaled as they say, such as
             ``family.distributions`` (default none).
-        balance: α >= 0; keeps networks in use early on (default 0.01).
+        balance: α >= 0; keeps all networks in use, so that they can part (default 1).
         spread: the networks start as copies of the expert's, all but the first with noise of this size relative to
             the root mean square of each parameter (default 0.5).
         hidden: width of the gate's hidden layer (default 16).
@@ -50,17 +53,18 @@ class TopOneGate(AbstractAssignment):
     Notes:
         A gate whose numbers are not finite chooses nothing: the basis of that patch and case is NaN, its status
         NON_FINITE. Draws are made in training mode and where gradients are recorded only: what ``forward`` gives does
-        not depend on any. The credit of a patch leaves out what its choice does to the costs of others.
+        not depend on any. A step takes E further solves without a gradient. Patches that are tied are compared all with
+        the same network, as K patches have E^K choices.
 
-    Good values: E of 2 to 4, a few hundred steps before the gate has settled.
+    Good values: E of 2 to 4.
 
-    Source: Williams, Machine Learning 8 (1992), the estimator; Shazeer et al., ICLR 2017, section 4, the balance;
-        Fedus, Zoph & Shazeer, J. Mach. Learn. Res. 23 (2022), one network at a time.
+    Source: Shazeer et al., ICLR 2017, section 4, the balance; Fedus, Zoph & Shazeer, J. Mach. Learn. Res. 23 (2022),
+        one network at a time.
     """
 
     experts: int
     distributions: Mapping[str, AbstractDistribution] = field(default_factory=dict)
-    balance: float = 0.01
+    balance: float = 1.0
     spread: float = 0.5
     hidden: int = 16
     seed: int = 0
@@ -81,8 +85,8 @@ class TopOneGate(AbstractAssignment):
         patches = len(decomposition.patches)
         if self.experts > patches and not self.distributions:
             raise ValueError(
-                f"{self.experts} experts for {patches} patches: at most one for each patch can be in use; take fewer, or "
-                "let the gate read parameters (distributions)"
+                f"{self.experts} experts for {patches} patches: at most one for each can be in use; take fewer, or let "
+                "the gate read parameters (distributions)"
             )
         generator = torch.Generator().manual_seed(self.seed)
         networks = [given.network]
@@ -222,7 +226,8 @@ class GatedAnsatz(AbstractAnsatz):
         Arguments:
             parameters: name -> (batch,); those that the gate does not read may be left out.
         """
-        return self.gate(parameters)[0].argmax(-1)
+        log_p: Tensor = self.gate(parameters)[0]
+        return log_p.argmax(-1)
 
     def outputs(self, features: Any, parameters: Mapping[str, Tensor], patches: Tensor | None) -> Any:
         log_p, valid = self.gate(parameters)
@@ -252,7 +257,8 @@ class RoutedAnsatz(AbstractAnsatz):
 def chosen_outputs(network: NetworkStack, features: Any, chosen: Tensor, valid: Tensor, patches: Tensor) -> Any:
     """Outputs of the networks that were chosen for the patches of pieces of points; NaN where none was."""
     out = network(features, chosen[:, patches])
-    return out * torch.where(valid[:, patches], 1.0, torch.nan).to(out.dtype)[..., None, None]
+    chosen_or_nan = torch.where(valid[:, patches], 1.0, torch.nan).to(out.dtype)[..., None, None]
+    return out * chosen_or_nan
 
 
 def _disturbed(network: nn.Module, spread: float, generator: torch.Generator) -> nn.Module:

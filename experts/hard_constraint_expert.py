@@ -104,7 +104,9 @@ class HardConstraintExpert(AbstractExpert):
                 self.backbone, values, generator=generator, decomposition=decomposition, coupling=coupling,
                 throw=throw,
             )  # fmt: skip
-            field = evaluate(self.backbone, values, grid, coupling.layout(decomposition, self.problem).field, found.weights)
+            field = evaluate(
+                self.backbone, values, grid, coupling.layout(decomposition, self.problem).field, found.weights
+            )
         finite = torch.isfinite(field.values).flatten(1).all(1, keepdim=True)
         status = torch.where(finite, found.report.status, int(SolveStatus.NON_FINITE))
         if throw:

@@ -228,7 +228,9 @@ class HardConstraintLayer(nn.Module):
     ) -> LeastSquares:
         """The least-squares problem, before it is solved; arguments as ``solve``."""
         coupling, counts = coupling or self.coupling, self.rows
-        context = self.context(source, parameters, generator, coupling.layout(decomposition or self.decomposition, self.problem))
+        context = self.context(
+            source, parameters, generator, coupling.layout(decomposition or self.decomposition, self.problem)
+        )
         kinds = [interior_rows(context, counts.interior, self.row_weight)]
         kinds += condition_rows(context, counts.boundary, self.condition_weight, initial)
         interfaces = coupling.interfaces(context, counts.interface)

@@ -68,7 +68,8 @@ class NetworkStack(nn.Module):
         def call(state: dict[str, Tensor], data: Tensor) -> Tensor:
             given = data[0] if terms is None else Jet(data, terms)
             out = torch.func.functional_call(self.network, state, (given,))
-            return out.unsqueeze(0) if terms is None else out.data
+            found: Tensor = out.unsqueeze(0) if terms is None else out.data
+            return found
 
         return call
 

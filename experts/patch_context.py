@@ -96,7 +96,7 @@ class PatchContext:
         basis = {
             term: torch.cat(
                 [
-                    sum((c * share[low]) * part.basis[high] for c, low, high in leibniz(term))
+                    _summed([(c * share[low]) * part.basis[high] for c, low, high in leibniz(term)])
                     for share, part in zip(shares, each, strict=True)
                 ],
                 dim=-1,
@@ -118,3 +118,7 @@ class PatchContext:
         order = self.problem.trace.order
         names = self.problem.field_names
         return tuple((field, axis * j) for field in names for j in range(max(1, order(axis, field))))
+
+
+def _summed(parts: Sequence[Tensor]) -> Tensor:
+    return sum(parts[1:], parts[0])

@@ -57,7 +57,9 @@ def periodic_rows(context: PatchContext, count: int, weight: float, ties_patches
                     "InterfaceRows() or PartitionOfUnity(), or one patch along that axis"
                 )
             if context.layout.mixed is not None:
-                found.joint.extend(_mixed_ends(context, context.layout.mixed, field, axis, (lower, upper), count, weight))
+                found.joint.extend(
+                    _mixed_ends(context, context.layout.mixed, field, axis, (lower, upper), count, weight)
+                )
                 continue
             near, far, omega = _ends(context, field, axis, (lower, upper), count, weight)
             if lower == upper:

@@ -57,9 +57,13 @@ def shared_pieces(mixed: OverlappingDecomposition, points: Points, weight: Tenso
     for axis in mixed.domain.axes:
         if not mixed.is_along(axis):
             middle = [sum(patch.box.bounds(axis)) / 2 for patch in mixed.base.patches]
-            at[axis] = torch.tensor(middle, dtype=at[axis].dtype, device=device)[points.patches].unsqueeze(1).expand(shape)
+            at[axis] = (
+                torch.tensor(middle, dtype=at[axis].dtype, device=device)[points.patches].unsqueeze(1).expand(shape)
+            )
     blend = mixed.blend(at)
-    members = torch.where(blend.weight > 0, blend.index, -1).movedim(0, -1).flatten(0, 1).sort(-1, descending=True).values
+    members = (
+        torch.where(blend.weight > 0, blend.index, -1).movedim(0, -1).flatten(0, 1).sort(-1, descending=True).values
+    )
     used = (weight.flatten() > 0).nonzero()[:, 0]
     sets, key = torch.unique(members[used], dim=0, return_inverse=True)
     sizes = (sets >= 0).sum(-1)

@@ -12,6 +12,7 @@ from pdesolve.domains import (
     Decomposition,
     GradedSampler,
     Interval,
+    OverlappingDecomposition,
     Patch,
     Rectangle,
     SobolSampler,
@@ -21,12 +22,15 @@ from pdesolve.domains import (
     cartesian_decomposition,
 )
 from pdesolve.experts.abstract import AbstractExpert
+from pdesolve.experts.assignment import AbstractAssignment, OnePerPatch, Shared
 from pdesolve.experts.coordinate_network import CoordinateNetwork
 from pdesolve.experts.coupling import AbstractCoupling, Independent, InterfaceRows
+from pdesolve.experts.gate import TopOneGate
 from pdesolve.experts.hard_constraint_expert import HardConstraintExpert
 from pdesolve.experts.hard_constraint_layer import HardConstraintLayer, LayerReport
 from pdesolve.experts.mixture import MixtureOfExperts
 from pdesolve.experts.parametric import parametric_expert, soft_expert
+from pdesolve.experts.partition_of_unity import PartitionOfUnity
 from pdesolve.experts.row_weight import AbstractRowWeight, TimePower, Unweighted
 from pdesolve.experts.rows import RowCounts
 from pdesolve.experts.soft_constraint_expert import SoftConstraintExpert
@@ -82,6 +86,7 @@ __version__ = "0.1.0"
 
 __all__ = [
     "AbstractAdjoint",
+    "AbstractAssignment",
     "AbstractCondition",
     "AbstractCoordinateMap",
     "AbstractCoupling",
@@ -137,6 +142,9 @@ __all__ = [
     "MixtureOfExperts",
     "Neumann",
     "NoLifting",
+    "OnePerPatch",
+    "OverlappingDecomposition",
+    "PartitionOfUnity",
     "Patch",
     "Periodic",
     "Problem",
@@ -146,6 +154,7 @@ __all__ = [
     "Robin",
     "RowCounts",
     "ScaledCoordinates",
+    "Shared",
     "SimilarityCoordinates",
     "SimilarityLifting",
     "SobolSampler",
@@ -157,6 +166,7 @@ __all__ = [
     "TaylorMode",
     "TimeInterval",
     "TimePower",
+    "TopOneGate",
     "TrainingError",
     "TrainingReport",
     "TrainingSettings",

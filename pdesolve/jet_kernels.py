@@ -81,9 +81,7 @@ class _FusedLinear(torch.autograd.Function):
         ctx.has_bias = bias is not None
 
     @staticmethod
-    def vmap(
-        info: Any, in_dims: Any, data: Tensor, weight: Tensor, bias: Tensor | None
-    ) -> tuple[Tensor, int]:
+    def vmap(info: Any, in_dims: Any, data: Tensor, weight: Tensor, bias: Tensor | None) -> tuple[Tensor, int]:
         """A network for each member, as one product of matrices for each; members stand behind the terms."""
         size, dims = info.batch_size, in_dims
         features = data.unsqueeze(1).expand(-1, size, *data.shape[1:]) if dims[0] is None else data.movedim(dims[0], 1)
@@ -152,7 +150,9 @@ def fused_tanh(data: Tensor, terms: tuple[str, ...]) -> Tensor:
         data: (n_terms, *shape), the value first.
         terms: their names, closed downward.
     """
-    return _tanh_of_rows(data, tuple((terms.index(t), terms.index(t[0]), terms.index(t[1])) for t in terms if len(t) == 2))
+    return _tanh_of_rows(
+        data, tuple((terms.index(t), terms.index(t[0]), terms.index(t[1])) for t in terms if len(t) == 2)
+    )
 
 
 def _tanh_of_rows(data: Tensor, pairs: tuple[tuple[int, int, int], ...]) -> Tensor:

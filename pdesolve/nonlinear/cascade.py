@@ -151,7 +151,9 @@ def _restricted(problem: LeastSquares, stage: Sequence[int], entering: Sequence[
     rows = tuple(block.on(chosen) for block in problem.rows)
     ridge = None if problem.ridge is None else problem.ridge.index_select(1, chosen)
     joint = (block.within(place) for block in problem.joint)
-    return LeastSquares((*rows, *entering), tuple(interfaces), ridge, tuple(block for block in joint if block is not None))
+    return LeastSquares(
+        (*rows, *entering), tuple(interfaces), ridge, tuple(block for block in joint if block is not None)
+    )
 
 
 def _between(block: InterfaceBlock, inside: Sequence[int], place: dict[int, int]) -> InterfaceBlock:

@@ -14,7 +14,7 @@ from pdesolve.nonlinear.rows import RowBlock
 
 @dataclass(frozen=True, eq=False)
 class JointBlock:
-    """Rows ω F(Σ_j S_0j w_kj + g_0, Σ_j S_1j w_kj + g_1, ...) on pieces of points, each with patches k_1..k_J of its own.
+    """Rows ω F(Σ_j S_0j w_kj + g_0, Σ_j S_1j w_kj + g_1, ...) on pieces of points with patches k_1..k_J each.
 
     Arguments:
         block: the rows, pieces standing for patches; the unknowns of a piece are those of its J patches one after

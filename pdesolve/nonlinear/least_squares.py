@@ -206,7 +206,9 @@ class LeastSquares:
                 coupling[edge] = coupling.get(edge, 0.0) + cross[:, e]
         for joint in self.joint:
             rows = joint.block.linearise(joint.gather(w))
-            size = joint.scatter(size.unsqueeze(-1), rows.size.unsqueeze(-1).expand(-1, -1, len(joint.patches[0]))).squeeze(-1)
+            size = joint.scatter(
+                size.unsqueeze(-1), rows.size.unsqueeze(-1).expand(-1, -1, len(joint.patches[0]))
+            ).squeeze(-1)
             for r, slopes in zip(rows.residual, rows.slopes, strict=True):
                 j = joint.block.jacobian(slopes, joint.block.scratch)
                 diagonal = joint.scatter_matrix(diagonal, coupling, j.mT @ j)

@@ -48,7 +48,9 @@ class Whitening:
         if not bool(flagged.any()):
             return None
         rows = [block.jacobian(slopes) for block in problem.rows for slopes in block.linearise(w).slopes]
-        jacobian = torch.cat([*rows, *_interface_rows(problem), *_joint_rows(problem, w), *_ridge_rows(problem)], dim=-2)
+        jacobian = torch.cat(
+            [*rows, *_interface_rows(problem), *_joint_rows(problem, w), *_ridge_rows(problem)], dim=-2
+        )
         jacobian = torch.where(flagged[..., None, None], jacobian, torch.zeros_like(jacobian))
         scale = torch.linalg.vector_norm(jacobian, dim=-2)
         scale = torch.where(scale > 0, scale, torch.ones_like(scale))
