@@ -24,9 +24,9 @@ class PartitionOfUnity(AbstractCoupling):
 
     The rows of equation and conditions are those of the blended field itself, so where patches overlap their unknowns
     stand in one row together; nothing else ties them. Where information runs one way along an axis (``flow_along``:
-    time, and first-order transport) patches are solved in its order: there each patch has rows of its own on its enlarged box,
-    and the one behind agrees with the one before at points of the overlap, weight * [u] / sqrt(count). The field is
-    continuous everywhere and, along the other axes, as smooth as φ, which is smooth enough for the equation.
+    time, and first-order transport) patches are solved in its order: each has rows of its own on its enlarged box, and
+    the one behind agrees with the one before at points of the overlap, weight * [u] / sqrt(count). The field is
+    continuous everywhere, and as smooth as φ, which is smooth enough for the equation.
 
     Arguments:
         overlap: δ, how far a patch reaches into its neighbour, as a part of the narrower one's width, in (0, 0.5]

@@ -276,6 +276,8 @@ SOLVERS: dict[str, AbstractNonlinearSolver] = {
     "GaussNewton": GaussNewton(max_steps=200),
 }
 
+TIGHT_SOLVER = LevenbergMarquardt(gtol=1e-12, max_steps=200)
+
 ADJOINTS: dict[str, AbstractAdjoint] = {
     "implicit": ImplicitAdjoint(),
     "implicit, no polish": ImplicitAdjoint(polish=float("inf")),
