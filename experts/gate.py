@@ -111,7 +111,7 @@ class TopOneGate(AbstractAssignment):
             learned = (p * compared(others, valid)).sum((1, 2))
             learned = learned + self.balance * (self.experts * shares.square().sum() - 1.0)
             factor = (1.0 + 0.5 * (learned - learned.detach())).unsqueeze(1)
-            return {name: r * factor.to(r.device) for name, r in rows.items()}
+            return {name: _scaled(r, factor) for name, r in rows.items()}
 
         alone = [torch.full_like(chosen, e) for e in range(self.experts)] if self.experts > 1 else []
         return Route(
@@ -259,6 +259,12 @@ def chosen_outputs(network: NetworkStack, features: Any, chosen: Tensor, valid: 
     out = network(features, chosen[:, patches])
     chosen_or_nan = torch.where(valid[:, patches], 1.0, torch.nan).to(out.dtype)[..., None, None]
     return out * chosen_or_nan
+
+
+def _scaled(rows: Tensor, factor: Tensor) -> Tensor:
+    """rows * factor; rows that are not finite give the factor no gradient, as 0 * NaN is NaN."""
+    finite = torch.isfinite(rows)
+    return torch.where(finite, torch.where(finite, rows, 0.0) * factor, rows)
 
 
 def _disturbed(network: nn.Module, spread: float, generator: torch.Generator) -> nn.Module:

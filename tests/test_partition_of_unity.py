@@ -17,7 +17,7 @@ from helpers import (
     seeded,
     uniform,
 )
-from test_couplings import ALL_CUTS, HEAT, POISSON, TRANSPORT, renumbered
+from test_couplings import ALL_CUTS, HEAT, POISSON, TRANSPORT, layer_case, renumbered
 
 import pdesolve as ps
 from pdesolve.discretization.grid_basis import GridBasis
@@ -61,24 +61,21 @@ def test_on_a_grid_the_blend_is_the_solution_too(case, cuts):
 
 
 def test_the_field_does_not_jump_where_the_basis_cannot_follow():
-    """Interface rows leave a jump there; the blend has none, nor has its slope."""
-    domain = ps.Interval(0, 1)
-    problem = ps.Problem(lambda f, c, p: f.u.xx + 400 * torch.sin(20 * c.x), domain, [ps.Dirichlet(0.0)])
-    case = replace(POISSON, problem=problem)
-    steps = {}
-    for coupling in (ps.InterfaceRows(3.0), ps.PartitionOfUnity(0.3)):
-        mixture = monomial_mixture(case, {"x": 3}, coupling, degree=3)
-        sizes = []
-        for h in (1e-4, 1e-5):
+    """A cold bar between hot ends: interface rows leave a jump, the blend none, nor does its slope jump."""
+    case, steps = layer_case(), {}
+    for coupling in (ps.InterfaceRows(3.0), ps.PartitionOfUnity()):
+        mixture, sizes = monomial_mixture(case, {"x": 3}, coupling), []
+        for h in (1e-3, 1e-4):
             nodes = 1 / 3 + h * torch.arange(-2, 3, dtype=torch.float64)
-            grid = ps.StructuredGrid(("x",), (nodes,), domain)
-            u = mixture({}, grid, throw=False).field.values[0, 0]
-            sizes.append((float(u.diff().abs().max()), float((u.diff().diff() / h).abs().max())))
+            grid = ps.StructuredGrid(("t", "x"), (case.grid.axis_nodes("t"), nodes), case.problem.domain)
+            u = mixture({}, grid).field.values[0, 0]
+            sizes.append([float(u.diff().abs().max()), float((u.diff().diff() / h).abs().max())])
         steps[type(coupling).__name__] = sizes
-    assert steps["InterfaceRows"][1][0] > 0.9 * steps["InterfaceRows"][0][0] > 1e-4
+    (_, _), (left, _) = steps["InterfaceRows"]
+    assert left > 1e-3
     (value, slope), (finer, flatter) = steps["PartitionOfUnity"]
-    assert finer == pytest.approx(value / 10, rel=0.05)
-    assert flatter == pytest.approx(slope / 10, rel=0.05)
+    assert finer == pytest.approx(value / 10, rel=0.1)
+    assert flatter == pytest.approx(slope / 10, rel=0.2)
 
 
 @pytest.mark.parametrize("patches", [2, 3, 5])
