@@ -5,9 +5,11 @@
 if __name__ != "pdesolve.domains":
     raise ImportError(f"this package is pdesolve.domains, not {__name__!r}: import it by its full name")
 
-from pdesolve.domains.decomposition import Decomposition, Interface, Patch, cartesian_decomposition
+from pdesolve.domains.decomposition import Decomposition, cartesian_decomposition
 from pdesolve.domains.geometry import Boundary, Box, Cuboid, Interval, Rectangle, TimeInterval
 from pdesolve.domains.grid import StructuredGrid
+from pdesolve.domains.overlap import OverlappingDecomposition
+from pdesolve.domains.patch import AbstractDecomposition, Blend, Interface, Patch, Regions
 from pdesolve.domains.sampling import (
     AbstractSampler,
     GradedSampler,
@@ -18,7 +20,9 @@ from pdesolve.domains.sampling import (
 )
 
 __all__ = [
+    "AbstractDecomposition",
     "AbstractSampler",
+    "Blend",
     "Boundary",
     "Box",
     "Cuboid",
@@ -26,8 +30,10 @@ __all__ = [
     "GradedSampler",
     "Interface",
     "Interval",
+    "OverlappingDecomposition",
     "Patch",
     "Rectangle",
+    "Regions",
     "SobolSampler",
     "StructuredGrid",
     "TimeInterval",

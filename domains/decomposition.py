@@ -7,61 +7,20 @@ import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
+from typing import final
 
 import torch
 from torch import Tensor
 
 from pdesolve.domains.geometry import Box, nearest_hint, positive_int
 from pdesolve.domains.grid import StructuredGrid
+from pdesolve.domains.patch import AbstractDecomposition, Blend, Interface, Patch, Regions
 from pdesolve.transforms import below
 
 
-@dataclass(frozen=True)
-class Patch:
-    """One part of a decomposition.
-
-    Arguments:
-        index: its place in ``Decomposition.patches``.
-        box: what it covers.
-        node_ranges: per axis the half-open range (start, stop) of the grid's nodes it owns; None: no grid.
-    """
-
-    index: int
-    box: Box
-    node_ranges: tuple[tuple[int, int], ...] | None = None
-
-    @property
-    def shape(self) -> tuple[int, ...]:
-        """Number of nodes per axis.
-
-        Raises:
-            ValueError: when the decomposition has no grid.
-        """
-        if self.node_ranges is None:
-            raise ValueError("this patch has no nodes; decompose a StructuredGrid instead of a Box")
-        return tuple(stop - start for start, stop in self.node_ranges)
-
-
-@dataclass(frozen=True)
-class Interface:
-    """The face between two patches.
-
-    Arguments:
-        patches: indices (a, b); a lies below b on the axis.
-        axis: the axis it is perpendicular to.
-        position: its coordinate on that axis.
-        lower, upper: the ends of the face on each axis of the domain; both are ``position`` on ``axis``.
-    """
-
-    patches: tuple[int, int]
-    axis: str
-    position: float
-    lower: tuple[float, ...]
-    upper: tuple[float, ...]
-
-
+@final
 @dataclass(frozen=True, eq=False)
-class Decomposition:
+class Decomposition(AbstractDecomposition):
     """Boxes that fill a domain without overlap, and the faces between them.
 
     ``cartesian_decomposition`` makes the usual ones.
@@ -98,54 +57,6 @@ class Decomposition:
                     f"patches must own each node once, but flat node {node} is owned {int(owned[node])} times"
                 )
 
-    @property
-    def edges(self) -> tuple[tuple[int, int], ...]:
-        """The pairs of neighbouring patches, one for each interface."""
-        return tuple(interface.patches for interface in self.interfaces)
-
-    @property
-    def interface_positions(self) -> dict[str, tuple[float, ...]]:
-        """Where interfaces cut each axis, by axis letter, each position once."""
-        found: dict[str, dict[float, None]] = {}
-        for interface in self.interfaces:
-            found.setdefault(interface.axis, {})[interface.position] = None
-        return {axis: tuple(positions) for axis, positions in found.items()}
-
-    @property
-    def node_ranges(self) -> tuple[tuple[tuple[int, int], ...], ...]:
-        """The node ranges of every patch, as ``sample_nodes`` takes them.
-
-        Raises:
-            ValueError: without a grid.
-        """
-        self._grid()
-        return tuple(patch.node_ranges or () for patch in self.patches)
-
-    def neighbours(self, index: int) -> tuple[int, ...]:
-        """Indices of the patches that share a face with a patch, rising.
-
-        Arguments:
-            index: of the patch.
-
-        Raises:
-            ValueError: on an index out of range.
-        """
-        self._patch(index)
-        return tuple(sorted({b if a == index else a for a, b in self.edges if index in (a, b)}))
-
-    def boundaries_of(self, index: int) -> tuple[str, ...]:
-        """The domain's boundaries that a patch touches, by name; also ``"initial"`` at the first time.
-
-        Arguments:
-            index: of the patch.
-
-        Raises:
-            ValueError: on an index out of range.
-        """
-        box = self._patch(index).box
-        names = [*(("initial",) if box.has_time else ()), *box.boundary_names]
-        return tuple(name for name in names if box.boundary(name) == self.domain.boundary(name))
-
     def restrict(self, values: Tensor) -> list[Tensor]:
         """The values of each patch's own nodes; differentiable.
 
@@ -158,10 +69,7 @@ class Decomposition:
         Raises:
             ValueError: without a grid, or when the shape does not fit it.
         """
-        shape = self._grid().shape
-        if tuple(values.shape[-len(shape) :]) != shape:
-            raise ValueError(f"values must have the shape (*batch, *{shape}), got {tuple(values.shape)}")
-        batch = values.shape[: values.ndim - len(shape)]
+        batch = self._checked(values)
         sizes = [math.prod(patch.shape) for patch in self.patches]
         order, _ = self._orders_on(values.device)
         parts = values.reshape(*batch, -1)[..., order].split(sizes, -1)
@@ -179,14 +87,7 @@ class Decomposition:
         Raises:
             ValueError: without a grid, or when number or shapes do not fit the patches.
         """
-        shape = self._grid().shape
-        if len(patch_values) != len(self.patches):
-            raise ValueError(f"there are {len(self.patches)} patches, got values of {len(patch_values)}")
-        batch = tuple(patch_values[0].shape[: patch_values[0].ndim - len(shape)])
-        for patch, values in zip(self.patches, patch_values, strict=True):
-            if tuple(values.shape) != (*batch, *patch.shape):
-                needed, got = (*batch, *patch.shape), tuple(values.shape)
-                raise ValueError(f"patch {patch.index} needs values of shape {needed}, got {got}")
+        batch, shape = self._checked_parts(patch_values), self._grid().shape
         flat = torch.cat([values.reshape(*batch, -1) for values in patch_values], -1)
         _, inverse = self._orders_on(flat.device)
         return flat[..., inverse].reshape(*batch, *shape)
@@ -214,15 +115,13 @@ class Decomposition:
             cells.append(torch.searchsorted(cuts, points.contiguous(), right=True))
         return self._cell_owner.to(cells[0].device)[tuple(cells)]
 
-    def _patch(self, index: int) -> Patch:
-        if not 0 <= index < len(self.patches):
-            raise ValueError(f"there is no patch {index}; allowed: 0 to {len(self.patches) - 1}")
-        return self.patches[index]
+    def blend(self, coordinates: Mapping[str, Tensor]) -> Blend:
+        """The owner of each point, with the weight one; arguments as ``owner``."""
+        index = self.owner(coordinates).unsqueeze(0)
+        return Blend(index, torch.ones_like(index, dtype=next(iter(coordinates.values())).dtype))
 
-    def _grid(self) -> StructuredGrid:
-        if self.grid is None:
-            raise ValueError("this decomposition has no grid; decompose a StructuredGrid instead of a Box")
-        return self.grid
+    def overlaps_along(self, axis: str) -> Regions:
+        return Regions((), self.domain, self.grid)
 
     def _orders_on(self, device: torch.device) -> tuple[Tensor, Tensor]:
         """The flat node indices, patch after patch, (n_nodes,), and the inverse permutation."""
@@ -237,6 +136,11 @@ class Decomposition:
         numbers = torch.arange(grid.n_nodes).reshape(grid.shape)
         blocks = [numbers[tuple(slice(*pair) for pair in ranges)] for ranges in self.node_ranges]
         return torch.cat([block.flatten() for block in blocks])
+
+    @property
+    def in_rows_and_columns(self) -> bool:
+        """Whether all cuts go through the whole domain."""
+        return self._cell_owner.numel() == len(self.patches)
 
     @cached_property
     def _cuts(self) -> list[Tensor]:

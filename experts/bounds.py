@@ -81,7 +81,7 @@ class Bounds(AbstractLinearConstraint):
         if grid is None:
             return context.interior(self.points)
         nodes = sample_nodes(context.decomposition.node_ranges, self.points, context.generator)
-        return Points.at_nodes(grid, nodes)
+        return context.owned(Points.at_nodes(grid, nodes))
 
     def _name(self, field: str) -> str:
         ends = [

@@ -3,23 +3,50 @@
 from __future__ import annotations
 
 import abc
+from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import final
 
 import torch
 from torch import Tensor
 
-from pdesolve.discretization.abstract import Points
+from pdesolve.discretization.abstract import Expansion, Points
+from pdesolve.domains.decomposition import Decomposition
 from pdesolve.domains.geometry import BOUNDARIES
 from pdesolve.experts.flow import flow_along
+from pdesolve.experts.layout import Layout
 from pdesolve.experts.patch_context import PatchContext
 from pdesolve.nonlinear.rows import InterfaceBlock
+from pdesolve.problem import Problem
+
+
+@dataclass(frozen=True, eq=False)
+class Jump:
+    """How far neighbours disagree in one derivative, and how large it is there.
+
+    Arguments:
+        difference: largest |left - right| over all points that were looked at, (batch,).
+        size: largest |value| over the same points and both sides, (batch,).
+    """
+
+    difference: Tensor
+    size: Tensor
 
 
 class AbstractCoupling(abc.ABC):
-    """Adds rows between neighbouring patches."""
+    """Says which boxes carry rows, adds rows between neighbours, and joins what the patches found."""
 
     ties_patches: bool = True
     """Whether rows may reach over two patches; if not, every patch is solved by itself."""
+
+    @abc.abstractmethod
+    def layout(self, decomposition: Decomposition, problem: Problem) -> Layout:
+        """The boxes in which patches carry rows, and how their fields make one.
+
+        Arguments:
+            decomposition: the patches as the user cut them.
+            problem: equation and conditions.
+        """
 
     @abc.abstractmethod
     def interfaces(self, context: PatchContext, count: int) -> list[InterfaceBlock]:
@@ -30,7 +57,18 @@ class AbstractCoupling(abc.ABC):
             count: points on each interface.
         """
 
+    @abc.abstractmethod
+    def jumps(self, context: PatchContext, w: Tensor, count: int) -> dict[str, Jump]:
+        """Disagreement of neighbours where their fields are joined, by derivative name ("" is the value).
 
+        Arguments:
+            context: problem, patches and basis.
+            w: weights, (batch, patch, n_basis).
+            count: points on each interface.
+        """
+
+
+@final
 @dataclass(frozen=True)
 class Independent(AbstractCoupling):
     """No rows between patches: every patch is solved by itself, as published.
@@ -44,10 +82,17 @@ class Independent(AbstractCoupling):
 
     ties_patches = False
 
+    def layout(self, decomposition: Decomposition, problem: Problem) -> Layout:
+        return Layout(decomposition, decomposition)
+
     def interfaces(self, context: PatchContext, count: int) -> list[InterfaceBlock]:
         return []
 
+    def jumps(self, context: PatchContext, w: Tensor, count: int) -> dict[str, Jump]:
+        return interface_jumps(context, w, count)
 
+
+@final
 @dataclass(frozen=True)
 class InterfaceRows(AbstractCoupling):
     """Neighbours agree in value and normal derivatives below the equation's order across their interface.
@@ -79,45 +124,58 @@ class InterfaceRows(AbstractCoupling):
         if not 0 < self.weight < float("inf"):
             raise ValueError(f"weight must be finite and > 0, got {self.weight}")
 
+    def layout(self, decomposition: Decomposition, problem: Problem) -> Layout:
+        return Layout(decomposition, decomposition)
+
     def interfaces(self, context: PatchContext, count: int) -> list[InterfaceBlock]:
         axes = [axis for axis in context.problem.domain.axes if context.interfaces(axis)]
         return [self._block(context, axis, count) for axis in axes]
 
+    def jumps(self, context: PatchContext, w: Tensor, count: int) -> dict[str, Jump]:
+        return interface_jumps(context, w, count)
+
     def _block(self, context: PatchContext, axis: str, count: int) -> InterfaceBlock:
-        faces, shared = context.interfaces(axis), context.normal_derivatives(axis)
         points = interface_points(context, axis, count)
-        expansion = context.expand(points, tuple({o for _, o in shared}))
-        widths = [context.decomposition.patches[f.patches[0]].box.extent(axis) for f in faces]
-        sides, weights = [], []
-        for field, order in shared:
-            side = expansion.basis[order][..., context.problem.field_names.index(field), :]  # (batch, edge, point, n)
-            scale = self.weight * torch.tensor(widths, dtype=side.dtype, device=side.device) ** len(order)
-            sides.append(side)
-            weights.append(scale.unsqueeze(-1) * points.share())
-        rows = torch.cat(sides, dim=2)
-        edges = tuple((min(f.patches), max(f.patches)) for f in faces)  # both sides are the same fields here
-        along = flow_along(context.problem, axis)
-        flow = tuple(along if edge == f.patches else -along for edge, f in zip(edges, faces, strict=True))
-        weight = torch.cat(weights, dim=1).unsqueeze(0)
-        return InterfaceBlock(edges, rows, rows, torch.zeros_like(rows[..., 0]), weight, flow if along else ())
+        return agreement(context, axis, points, context.normal_derivatives(axis), self.weight)
+
+
+def agreement(
+    context: PatchContext, axis: str, points: Points, shared: Sequence[tuple[str, str]], weight: float
+) -> InterfaceBlock:
+    """Rows weight * (patch width)^j [∂_n^j u] / sqrt(count) between the neighbours along one axis.
+
+    Arguments:
+        context: problem, patches and basis.
+        axis: whose interfaces; they determine one side only where information runs one way (``flow_along``).
+        points: where, one piece for each of these interfaces.
+        shared: (field, derivative) of each row.
+        weight: factor beside the rows of the equation.
+    """
+    faces = context.interfaces(axis)
+    edges = tuple((min(f.patches), max(f.patches)) for f in faces)
+    both = context.expand_sides(points, edges, tuple({o for _, o in shared}))
+    widths = [context.decomposition.patches[f.patches[0]].box.extent(axis) for f in faces]
+    weights = []
+    for _, order in shared:
+        scale = weight * torch.tensor(widths, dtype=torch.float64, device=points.device) ** len(order)
+        weights.append(scale.unsqueeze(-1) * points.share())
+    left = _sided(context, both[0], shared)
+    right = left if both[1] is both[0] else _sided(context, both[1], shared)
+    along = flow_along(context.problem, axis)
+    flow = tuple(along if edge == f.patches else -along for edge, f in zip(edges, faces, strict=True))
+    omega = torch.cat(weights, dim=1).unsqueeze(0)
+    return InterfaceBlock(edges, left, right, torch.zeros_like(left[..., 0]), omega, flow if along else ())
+
+
+def _sided(context: PatchContext, expansion: Expansion, shared: Sequence[tuple[str, str]]) -> Tensor:
+    """The basis of one side for all rows, (batch, edge, row, unknown)."""
+    index = context.problem.field_names.index
+    return torch.cat([expansion.basis[order][..., index(field), :] for field, order in shared], dim=2)
 
 
 def interface_points(context: PatchContext, axis: str, count: int) -> Points:
     """Points on the interfaces of one axis: on the upper face of each lower patch."""
     return context.face(BOUNDARIES[axis][1], count, [f.patches[0] for f in context.interfaces(axis)])
-
-
-@dataclass(frozen=True, eq=False)
-class Jump:
-    """How far neighbours disagree in one derivative, and how large it is there.
-
-    Arguments:
-        difference: largest |left - right| over all interface points, (batch,).
-        size: largest |value| over the same points and both sides, (batch,).
-    """
-
-    difference: Tensor
-    size: Tensor
 
 
 def interface_jumps(context: PatchContext, w: Tensor, count: int) -> dict[str, Jump]:
@@ -130,18 +188,24 @@ def interface_jumps(context: PatchContext, w: Tensor, count: int) -> dict[str, J
     """
     found: dict[str, Jump] = {}
     for axis in context.problem.domain.axes:
-        faces = context.interfaces(axis)
-        if not faces:
-            continue
-        orders = tuple(dict.fromkeys(order for _, order in context.normal_derivatives(axis)))
-        expansion = context.expand(interface_points(context, axis, count), orders)
-        ends = [torch.tensor(e, device=w.device) for e in zip(*(f.patches for f in faces), strict=True)]
-        for order in orders:
-            basis, offset = expansion.basis[order], expansion.offset[order]
-            a, b = (offset + (basis * w[:, end][:, :, None, None, :]).sum(-1) for end in ends)
-            jump = Jump(_largest(a - b), torch.maximum(_largest(a), _largest(b)))
-            found[order] = _larger(found[order], jump) if order in found else jump
+        if context.interfaces(axis):
+            add_jumps(found, context, axis, interface_points(context, axis, count), w)
     return found
+
+
+def add_jumps(found: dict[str, Jump], context: PatchContext, axis: str, points: Points, w: Tensor) -> None:
+    """Join what neighbours along one axis disagree in at points to what was found along others."""
+    pairs = [face.patches for face in context.interfaces(axis)]
+    orders = tuple(dict.fromkeys(order for _, order in context.normal_derivatives(axis)))
+    both = context.expand_sides(points, pairs, orders)
+    ends = [torch.tensor(e, device=w.device) for e in zip(*pairs, strict=True)]
+    for order in orders:
+        a, b = (
+            side.offset[order] + (side.basis[order] * w[:, end][:, :, None, None, :]).sum(-1)
+            for side, end in zip(both, ends, strict=True)
+        )
+        jump = Jump(_largest(a - b), torch.maximum(_largest(a), _largest(b)))
+        found[order] = _larger(found[order], jump) if order in found else jump
 
 
 def _largest(values: Tensor) -> Tensor:

@@ -7,9 +7,10 @@ from collections.abc import Mapping
 import torch
 from torch import Tensor, nn
 
-from pdesolve.discretization.ansatz import Ansatz
-from pdesolve.domains.decomposition import Decomposition
+from pdesolve.discretization.ansatz import AbstractAnsatz
 from pdesolve.domains.grid import StructuredGrid
+from pdesolve.domains.patch import AbstractDecomposition, Blend
+from pdesolve.experts.grouping import grouped
 from pdesolve.field import Field
 
 _CHUNK = 1 << 15
@@ -22,13 +23,13 @@ def device_of(module: nn.Module) -> torch.device:
 
 
 def evaluate(
-    ansatz: Ansatz,
+    ansatz: AbstractAnsatz,
     parameters: Mapping[str, Tensor],
     grid: StructuredGrid,
-    decomposition: Decomposition,
+    decomposition: AbstractDecomposition,
     weights: Tensor,
 ) -> Field:
-    """u = g + m Σ w_i N_i on the nodes of a grid, each node by the weights of the patch that owns it.
+    """u = g + m Σ_k φ_k Σ_i w_ki b_ki on the nodes of a grid, φ as the decomposition says: one for the owner.
 
     Arguments:
         parameters: name -> (batch,) or (1,).
@@ -39,7 +40,7 @@ def evaluate(
         not grow with either (it does where gradients are recorded).
     """
     coordinates = {axis: value.flatten().to(weights) for axis, value in grid.coordinates().items()}
-    owner = decomposition.owner(coordinates)
+    blend = decomposition.blend(coordinates)
     cases = []
     for case in range(weights.shape[0]):
         own = {k: v[case : case + 1] if v.shape[0] > 1 else v for k, v in parameters.items()}
@@ -48,8 +49,42 @@ def evaluate(
         for start in range(0, grid.n_nodes, _CHUNK):
             piece = slice(start, start + _CHUNK)
             at = {axis: value[piece].reshape(1, 1, -1) for axis, value in coordinates.items()}
-            offset, basis = ansatz(at, shaped)
-            w = weights[case, owner[piece]]  # (point, n_basis)
-            parts.append(offset[0, 0] + torch.linalg.vecdot(basis[0, 0], w.unsqueeze(1)))
+            near = Blend(blend.index[:, piece], blend.weight[:, piece])
+            combine = _combined_by_patch if ansatz.patchwise else _combined
+            parts.append(combine(ansatz, at, shaped, near, weights[case]))
         cases.append(torch.cat(parts).T.reshape(len(ansatz.fields), *grid.shape))
     return Field(torch.stack(cases), grid, ansatz.fields)
+
+
+def _combined(
+    ansatz: AbstractAnsatz, at: Mapping[str, Tensor], parameters: Mapping[str, Tensor], blend: Blend, w: Tensor
+) -> Tensor:
+    """u at points of one case, (point, component): patches share their basis, so their weights are blended.
+
+    Arguments:
+        at: by axis, (1, 1, point).
+        blend: patches and their shares, (share, point).
+        w: (n_patches, n_basis).
+    """
+    offset, basis = ansatz(at, parameters)
+    parts = [share.unsqueeze(-1) * w[index] for index, share in zip(blend.index, blend.weight, strict=True)]
+    u: Tensor = offset[0, 0] + torch.linalg.vecdot(basis[0, 0], sum(parts[1:], parts[0]).unsqueeze(1))
+    return u
+
+
+def _combined_by_patch(
+    ansatz: AbstractAnsatz, at: Mapping[str, Tensor], parameters: Mapping[str, Tensor], blend: Blend, w: Tensor
+) -> Tensor:
+    """As ``_combined``, patches having bases of their own: each is evaluated at the points that it has a share in.
+
+    The points of a patch fill pieces of one length, the last of them up to it with a repeated point.
+    """
+    there = blend.weight > 0
+    share, patch, point = blend.weight[there], blend.index[there], there.nonzero()[:, 1]
+    groups = grouped(patch, len(w), max(1, -(-len(patch) // (2 * len(w)))))
+    of, which = groups.of, point[groups.table]
+    offset, basis = ansatz({axis: x[0, 0][which].unsqueeze(0) for axis, x in at.items()}, parameters, of)
+    values = offset[0] + torch.linalg.vecdot(basis[0], w[of][:, None, None])
+    found = values[groups.there] * share[groups.table][groups.there].unsqueeze(-1)
+    u: Tensor = found.new_zeros(there.shape[1], found.shape[-1]).index_add(0, which[groups.there], found)
+    return u

@@ -8,13 +8,13 @@ from typing import final
 import torch
 from torch import Tensor
 
-from pdesolve.discretization.ansatz import Ansatz
+from pdesolve.discretization.ansatz import AbstractAnsatz
 from pdesolve.domains.decomposition import Decomposition
 from pdesolve.domains.grid import StructuredGrid
 from pdesolve.experts.abstract import AbstractExpert
 from pdesolve.experts.coupling import AbstractCoupling
 from pdesolve.experts.evaluation import device_of, evaluate
-from pdesolve.experts.hard_constraint_layer import HardConstraintLayer
+from pdesolve.experts.hard_constraint_layer import HardConstraintLayer, PatchSolve
 from pdesolve.experts.provenance import provenance
 from pdesolve.frames.check import check_imposed
 from pdesolve.problem import Problem
@@ -38,7 +38,7 @@ class HardConstraintExpert(AbstractExpert):
     """
 
     def __init__(
-        self, backbone: Ansatz, layer: HardConstraintLayer, training_layer: HardConstraintLayer | None = None
+        self, backbone: AbstractAnsatz, layer: HardConstraintLayer, training_layer: HardConstraintLayer | None = None
     ) -> None:
         super().__init__()
         if layer.discretization.grid is not None:
@@ -58,7 +58,10 @@ class HardConstraintExpert(AbstractExpert):
     def residual(
         self, parameters: Mapping[str, Tensor], generator: torch.Generator
     ) -> tuple[dict[str, Tensor], Tensor]:
-        return self.patch_residual(parameters, generator, self.layer.decomposition, self.layer.coupling)
+        found = self.training_solve(
+            self.backbone, parameters, generator, self.layer.decomposition, self.layer.coupling
+        )  # fmt: skip
+        return labelled_rows(found), found.report.status
 
     def forward(
         self,
@@ -69,27 +72,19 @@ class HardConstraintExpert(AbstractExpert):
     ) -> Solution:
         return self.patch_solution(parameters, grid, generator, throw, self.layer.decomposition, self.layer.coupling)
 
-    def patch_residual(
+    def training_solve(
         self,
+        backbone: AbstractAnsatz,
         parameters: Mapping[str, Tensor],
         generator: torch.Generator,
         decomposition: Decomposition,
         coupling: AbstractCoupling,
-    ) -> tuple[dict[str, Tensor], Tensor]:
-        """``residual`` with weights of their own on every patch of a decomposition."""
+    ) -> PatchSolve:
+        """The solve of a training step, with weights of their own on every patch of a decomposition."""
         values = self.problem.batch_parameters(parameters, device=device_of(self))
-        found = self.training_layer.solve(
-            self.backbone, values, generator=generator, decomposition=decomposition, coupling=coupling,
-            throw=False,
-        )  # fmt: skip
-        w, rows = found.weights, found.rows
-        labels = {"equation": [rows.rows[0].residual(w).movedim(0, 1)]}
-        if rows.rows[1:]:
-            labels["conditions"] = [block.residual(w).movedim(0, 1) for block in rows.rows[1:]]
-        if rows.interfaces:
-            labels["interfaces"] = [block.residual(w) for block in rows.interfaces]
-        stacked = {name: torch.cat([p.flatten(1) for p in parts], dim=1) for name, parts in labels.items()}
-        return stacked, found.report.status
+        return self.training_layer.solve(
+            backbone, values, generator=generator, decomposition=decomposition, coupling=coupling, throw=False
+        )
 
     def patch_solution(
         self,
@@ -109,7 +104,9 @@ class HardConstraintExpert(AbstractExpert):
                 self.backbone, values, generator=generator, decomposition=decomposition, coupling=coupling,
                 throw=throw,
             )  # fmt: skip
-            field = evaluate(self.backbone, values, grid, decomposition, found.weights)
+            field = evaluate(
+                self.backbone, values, grid, coupling.layout(decomposition, self.problem).field, found.weights
+            )
         finite = torch.isfinite(field.values).flatten(1).all(1, keepdim=True)
         status = torch.where(finite, found.report.status, int(SolveStatus.NON_FINITE))
         if throw:
@@ -121,3 +118,16 @@ class HardConstraintExpert(AbstractExpert):
             **({"constraints": self.layer.constraints} if self.layer.constraints else {}),
         )  # fmt: skip
         return Solution(field, status, found.report.stats, values, decomposition.interface_positions, record)
+
+
+def labelled_rows(found: PatchSolve) -> dict[str, Tensor]:
+    """The weighted rows of a solve by label, each (batch, n)."""
+    w, rows = found.weights, found.rows
+    labels = {"equation": [rows.rows[0].residual(w).movedim(0, 1)]}
+    if rows.rows[1:]:
+        labels["conditions"] = [block.residual(w).movedim(0, 1) for block in rows.rows[1:]]
+    for joint in rows.joint:
+        labels.setdefault(joint.label, []).append(joint.block.residual(joint.gather(w)).movedim(0, 1))
+    if rows.interfaces:
+        labels["interfaces"] = [block.residual(w) for block in rows.interfaces]
+    return {name: torch.cat([p.flatten(1) for p in parts], dim=1) for name, parts in labels.items()}

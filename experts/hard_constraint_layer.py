@@ -11,11 +11,12 @@ import torch
 from torch import Tensor, nn
 
 from pdesolve.discretization.abstract import AbstractDiscretization
-from pdesolve.discretization.ansatz import Ansatz
+from pdesolve.discretization.ansatz import AbstractAnsatz
 from pdesolve.discretization.grid_basis import GridBasis
 from pdesolve.domains.decomposition import Decomposition, cartesian_decomposition
 from pdesolve.experts.coupling import AbstractCoupling, Independent
 from pdesolve.experts.evaluation import device_of
+from pdesolve.experts.layout import Layout
 from pdesolve.experts.linear_constraint import AbstractLinearConstraint, Violation, violations
 from pdesolve.experts.patch_context import PatchContext
 from pdesolve.experts.periodic import periodic_rows
@@ -26,6 +27,7 @@ from pdesolve.frames.check import check_imposed
 from pdesolve.implicit import AbstractAdjoint, ImplicitAdjoint
 from pdesolve.nonlinear.cascade import solve_in_order
 from pdesolve.nonlinear.constrained import minimise_constrained
+from pdesolve.nonlinear.constraints import LinearConstraints
 from pdesolve.nonlinear.least_squares import LeastSquares
 from pdesolve.nonlinear.levenberg_marquardt import LevenbergMarquardt
 from pdesolve.nonlinear.minimise import AbstractNonlinearSolver, minimise
@@ -77,7 +79,7 @@ class HardConstraintLayer(nn.Module):
         discretization: ``FiniteDifferences(grid)`` for basis fields on a grid, ``Collocation()`` for an ``Ansatz``.
         rows: points that carry rows on each patch (default ``RowCounts(2000)``).
         decomposition: patches, each with weights of its own (default one patch).
-        coupling: ``Independent()`` (default) or ``InterfaceRows()``.
+        coupling: ``Independent()`` (default), ``InterfaceRows()`` or ``PartitionOfUnity()``.
         lifting: g and m for fields on a grid (default none: the conditions become rows); an ``Ansatz`` has its own.
         row_weight: default ``default_row_weight(problem)``: ``TimePower()`` where initial and boundary values
             disagree, else ``Unweighted()``.
@@ -206,11 +208,11 @@ class HardConstraintLayer(nn.Module):
             *values.values(),
         )
         found = self.solve(source, values, generator=generator, initial=initial, start=start)
-        return source.combine(self.decomposition, found.weights), found.report
+        return source.combine(self.coupling.layout(self.decomposition, self.problem).field, found.weights), found.report
 
     def solve(
         self,
-        source: Ansatz | GridBasis,
+        source: AbstractAnsatz | GridBasis,
         parameters: Mapping[str, Tensor],
         *,
         generator: torch.Generator | None = None,
@@ -256,7 +258,7 @@ class HardConstraintLayer(nn.Module):
 
     def assemble(
         self,
-        source: Ansatz | GridBasis,
+        source: AbstractAnsatz | GridBasis,
         parameters: Mapping[str, Tensor],
         generator: torch.Generator,
         decomposition: Decomposition | None = None,
@@ -265,17 +267,23 @@ class HardConstraintLayer(nn.Module):
     ) -> LeastSquares:
         """The least-squares problem, before it is solved; arguments as ``solve``."""
         coupling, counts = coupling or self.coupling, self.rows
-        context = self.context(source, parameters, generator, decomposition)
-        blocks = [interior_rows(context, counts.interior, self.row_weight)]
-        blocks += condition_rows(context, counts.boundary, self.condition_weight, initial)
+        context = self.context(
+            source, parameters, generator, coupling.layout(decomposition or self.decomposition, self.problem)
+        )
+        kinds = [interior_rows(context, counts.interior, self.row_weight)]
+        kinds += condition_rows(context, counts.boundary, self.condition_weight, initial)
         interfaces = coupling.interfaces(context, counts.interface)
         ends = periodic_rows(context, counts.boundary, self.condition_weight, coupling.ties_patches)
-        blocks, interfaces = blocks + ends[0], interfaces + ends[1]
-        limits = [constraint.rows(context) for constraint in self.constraints]
-        batch = max([b.batch for b in blocks] + [i.batch for i in interfaces] + [c.batch for c in limits])
+        limits = self._limits(context)
+        blocks = [kind.own for kind in kinds] + ends.rows
+        joint = [block for kind in kinds for block in kind.joint] + ends.joint
+        interfaces = interfaces + ends.interfaces
+        sizes = [b.batch for b in blocks] + [i.batch for i in interfaces] + [j.batch for j in joint]
+        batch = max(sizes + [c.batch for c in limits])
         found = LeastSquares(
             tuple(b.batched(batch) for b in blocks),
             tuple(i.batched(batch) for i in interfaces),
+            joint=tuple(j.batched(batch) for j in joint),
             constraints=tuple(c.batched(batch) for c in limits),
         )
         fewest, n = int(found.row_counts().min()), found.shape[2]
@@ -288,14 +296,27 @@ class HardConstraintLayer(nn.Module):
 
     def context(
         self,
-        source: Ansatz | GridBasis,
+        source: AbstractAnsatz | GridBasis,
         parameters: Mapping[str, Tensor],
         generator: torch.Generator,
-        decomposition: Decomposition | None = None,
+        layout: Layout,
     ) -> PatchContext:
-        """What the rows of one call are made from."""
-        patches = decomposition or self.decomposition
-        return PatchContext(self.problem, self.discretization, patches, source, parameters, generator)
+        """What the rows of one call are made from; the layout is a coupling's."""
+        return PatchContext(self.problem, self.discretization, layout, source, parameters, generator)
+
+    def _limits(self, context: PatchContext) -> list[LinearConstraints]:
+        """The rows of the constraints.
+
+        Raises:
+            ValueError: patches whose fields are blended: what holds for each of them need not hold for the whole.
+        """
+        layout = context.layout
+        if self.constraints and layout.rows is not layout.field:
+            raise ValueError(
+                "constraints are for patches without overlap: use Independent() or InterfaceRows() as coupling, or "
+                "leave constraints out"
+            )
+        return [constraint.rows(context) for constraint in self.constraints]
 
 
 def _first_infeasible(status: Tensor, outside: tuple[Violation, ...]) -> str:

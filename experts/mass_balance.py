@@ -70,7 +70,7 @@ class MassBalance(AbstractLinearConstraint):
             None if points.nodes is None else points.nodes.to(place),
         )
         index = field_index(context, self.field)
-        expansion = context.expand(points, ("",))
+        expansion = context.expand(context.owned(points), ("",))
         basis, offset = expansion.basis[""][..., index, :], expansion.offset[""][..., index]
         weight = weight.to(basis)
         batch, n_patches, _, n = basis.shape

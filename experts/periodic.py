@@ -3,19 +3,36 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
 from pdesolve.discretization.abstract import Expansion, Points
 from pdesolve.domains.geometry import BOUNDARIES
+from pdesolve.domains.overlap import OverlappingDecomposition
 from pdesolve.experts.patch_context import PatchContext
+from pdesolve.experts.shared_pieces import shared_pieces
+from pdesolve.nonlinear.joint_rows import JointBlock
 from pdesolve.nonlinear.rows import InterfaceBlock, RowBlock
 
 
-def periodic_rows(
-    context: PatchContext, count: int, weight: float, ties_patches: bool
-) -> tuple[list[RowBlock], list[InterfaceBlock]]:
+@dataclass(frozen=True, eq=False)
+class PeriodicRows:
+    """Rows between the ends of periodic axes.
+
+    Arguments:
+        rows: of patches that reach from one end to the other.
+        interfaces: between patches at the two ends.
+        joint: between the fields that several patches make at each end.
+    """
+
+    rows: list[RowBlock]
+    interfaces: list[InterfaceBlock]
+    joint: list[JointBlock]
+
+
+def periodic_rows(context: PatchContext, count: int, weight: float, ties_patches: bool) -> PeriodicRows:
     """[∂_n^j u] = 0 between both ends of every periodic axis, j below the equation's order in the field.
 
     Row j is weight * extent^j * jump / sqrt(count). With one patch along the axis these are rows of that patch, with
@@ -30,22 +47,26 @@ def periodic_rows(
     Raises:
         ValueError: several patches along a periodic axis, but independent experts.
     """
-    rows: list[RowBlock] = []
-    interfaces: list[InterfaceBlock] = []
+    found = PeriodicRows([], [], [])
     for field, axes in context.problem.resolved.periodic.items():
         for axis in axes:
             lower, upper = (_touching(context, name) for name in BOUNDARIES[axis])
             if lower != upper and not ties_patches:
                 raise ValueError(
                     f"{len(context.decomposition.patches)} independent patches cannot be periodic along {axis!r}: use "
-                    "InterfaceRows(), or one patch along that axis"
+                    "InterfaceRows() or PartitionOfUnity(), or one patch along that axis"
                 )
-            near, far, omega = _ends(context, field, axis, lower, count, weight)
+            if context.layout.mixed is not None:
+                found.joint.extend(
+                    _mixed_ends(context, context.layout.mixed, field, axis, (lower, upper), count, weight)
+                )
+                continue
+            near, far, omega = _ends(context, field, axis, (lower, upper), count, weight)
             if lower == upper:
-                rows.append(RowBlock(_jump, (near[0] - far[0],), (near[1] - far[1],), (), omega))
+                found.rows.append(RowBlock(_jump, (near[0] - far[0],), (near[1] - far[1],), (), omega))
             else:
-                interfaces.append(_tied(lower, upper, near, far, omega))
-    return rows, interfaces
+                found.interfaces.append(_tied(lower, upper, near, far, omega))
+    return found
 
 
 Side = tuple[Tensor, Tensor]
@@ -53,17 +74,45 @@ Side = tuple[Tensor, Tensor]
 
 
 def _ends(
-    context: PatchContext, field: str, axis: str, lower: Sequence[int], count: int, weight: float
+    context: PatchContext, field: str, axis: str, patches: tuple[list[int], list[int]], count: int, weight: float
 ) -> tuple[Side, Side, Tensor]:
     """Both ends at the same points, and the weights of their rows."""
     orders = [order for name, order in context.normal_derivatives(axis) if name == field]
     component, extent = context.problem.field_names.index(field), context.problem.domain.extent(axis)
-    first = context.face(BOUNDARIES[axis][0], count, lower)
-    sides = [
-        _stacked(context.expand(points, orders), orders, component) for points in (first, _moved(context, first, axis))
-    ]
+    first = context.face(BOUNDARIES[axis][0], count, patches[0])
+    second = _moved(context, first, axis).of(patches[1])
+    sides = [_stacked(context.expand(points, orders), orders, component) for points in (first, second)]
     omega = torch.cat([weight * extent ** len(order) * first.share() for order in orders], dim=1)
     return sides[0], sides[1], omega.unsqueeze(0)
+
+
+def _mixed_ends(
+    context: PatchContext,
+    mixed: OverlappingDecomposition,
+    field: str,
+    axis: str,
+    patches: tuple[list[int], list[int]],
+    count: int,
+    weight: float,
+) -> list[JointBlock]:
+    """The same rows of the field that overlapping patches make."""
+    orders = [order for name, order in context.normal_derivatives(axis) if name == field]
+    component, extent = context.problem.field_names.index(field), context.problem.domain.extent(axis)
+    first = context.face(BOUNDARIES[axis][0], count, patches[0])
+    opposite = dict(zip(*patches, strict=True))
+    found = []
+    for piece in shared_pieces(mixed, first, first.share()):
+        ends = [[opposite.get(p, p) for p in row] for row in piece.patches.tolist()]
+        far = torch.tensor(ends, device=piece.patches.device)
+        sides = [
+            _stacked(context.expand_mixed(points, own, mixed, orders), orders, component)
+            for points, own in ((piece.points, piece.patches), (_moved(context, piece.points, axis), far))
+        ]
+        omega = torch.cat([weight * extent ** len(order) * piece.weights(first.share()) for order in orders], dim=1)
+        basis = torch.cat([sides[0][0], -sides[1][0]], dim=-1)
+        block = RowBlock(_jump, (basis,), (sides[0][1] - sides[1][1],), (), omega.unsqueeze(0))
+        found.append(JointBlock(block, tuple(map(tuple, torch.cat([piece.patches, far], dim=1).tolist()))))
+    return found
 
 
 def _tied(lower: Sequence[int], upper: Sequence[int], near: Side, far: Side, omega: Tensor) -> InterfaceBlock:

@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
 from pdesolve.condition import FaceCondition, value_at
-from pdesolve.discretization.abstract import Points
+from pdesolve.discretization.abstract import Expansion, Points
 from pdesolve.domains.geometry import BOUNDARIES
 from pdesolve.experts.patch_context import PatchContext
 from pdesolve.experts.row_weight import AbstractRowWeight
+from pdesolve.experts.shared_pieces import shared_pieces
+from pdesolve.nonlinear.joint_rows import JointBlock
 from pdesolve.nonlinear.rows import PointFunction, RowBlock
 from pdesolve.pde.trace import Term, evaluate
 
@@ -43,7 +45,20 @@ class RowCounts:
                 raise ValueError(f"{name} must be an integer >= 1, got {value!r}")
 
 
-def interior_rows(context: PatchContext, count: int, weight: AbstractRowWeight) -> RowBlock:
+@dataclass(frozen=True, eq=False)
+class PatchRows:
+    """Rows of one kind: on patches, and those that several patches share.
+
+    Arguments:
+        own: rows of each patch by itself.
+        joint: rows of several.
+    """
+
+    own: RowBlock
+    joint: tuple[JointBlock, ...] = ()
+
+
+def interior_rows(context: PatchContext, count: int, weight: AbstractRowWeight) -> PatchRows:
     """ω F / sqrt(count) at interior points.
 
     Arguments:
@@ -61,13 +76,12 @@ def interior_rows(context: PatchContext, count: int, weight: AbstractRowWeight) 
         return evaluate(problem.pde, by_term, dict(zip(axes, inputs[len(names) :], strict=True)), parameters)
 
     omega = weight(points.coordinates, problem.domain) * points.share()
-    block = _block(context, points, terms, function, context.columns(), omega)
-    return replace(block, n_equations=problem.trace.n_equations)
+    return _rows(context, points, terms, function, context.columns(), omega, problem.trace.n_equations, "equation")
 
 
 def condition_rows(
     context: PatchContext, count: int, weight: float, initial: InitialData | None = None
-) -> list[RowBlock]:
+) -> list[PatchRows]:
     """One block for every initial and boundary condition that the lifting does not impose.
 
     Arguments:
@@ -82,7 +96,7 @@ def condition_rows(
     return faces + [_initial_rows(context, *key, count, weight, initial) for key in starts]
 
 
-def _face_rows(context: PatchContext, face: FaceCondition, count: int, weight: float) -> RowBlock:
+def _face_rows(context: PatchContext, face: FaceCondition, count: int, weight: float) -> PatchRows:
     """(α u + β ∂u/∂n - γ) / (|α| + |β|/extent) on the patches that touch a face."""
     extent = context.problem.domain.extent(face.axis)
     points = context.face(face.boundary, count)
@@ -99,12 +113,12 @@ def _face_rows(context: PatchContext, face: FaceCondition, count: int, weight: f
 
     omega = weight * _touching(context, face.boundary, points) * points.share()
     terms: tuple[Term, ...] = ((face.field, ""), (face.field, face.axis))
-    return _block(context, points, terms, function, context.columns(), omega)
+    return _rows(context, points, terms, function, context.columns(), omega)
 
 
 def _initial_rows(
     context: PatchContext, field: str, order: int, count: int, weight: float, initial: InitialData | None
-) -> RowBlock:
+) -> PatchRows:
     """(∂ⁿu/∂tⁿ - value) Tⁿ on the patches that touch the initial time."""
     problem, boundary = context.problem, BOUNDARIES["t"][0]
     points = context.face(boundary, count)
@@ -120,7 +134,7 @@ def _initial_rows(
 
     omega = weight * _touching(context, boundary, points) * points.share()
     terms: tuple[Term, ...] = ((field, "t" * order),)
-    return _block(context, points, terms, function, (*context.columns(), *data), omega)
+    return _rows(context, points, terms, function, (*context.columns(), *data), omega)
 
 
 def _touching(context: PatchContext, boundary: str, points: Points) -> Tensor:
@@ -130,19 +144,50 @@ def _touching(context: PatchContext, boundary: str, points: Points) -> Tensor:
     return torch.tensor(flags, dtype=like.dtype, device=like.device).unsqueeze(-1)
 
 
-def _block(
+def _rows(
     context: PatchContext,
     points: Points,
     terms: Sequence[Term],
     function: PointFunction,
     inputs: tuple[Tensor, ...],
     weight: Tensor,
-) -> RowBlock:
-    index = {name: i for i, name in enumerate(context.problem.field_names)}
-    expansion = context.expand(points, tuple(dict.fromkeys(d for _, d in terms)))
-    fields = {d: value.unbind(-2) for d, value in expansion.basis.items()}
-    offsets = {d: value.unbind(-1) for d, value in expansion.offset.items()}
-    basis = tuple(fields[d][index[f]] for f, d in terms)
-    offset = tuple(offsets[d][index[f]] for f, d in terms)
-    coordinates = tuple(value.unsqueeze(0) for value in points.coordinates.values())
-    return RowBlock(function, basis, offset, inputs, weight.unsqueeze(0), constants=coordinates)
+    n_equations: int = 1,
+    label: str = "conditions",
+) -> PatchRows:
+    """Rows ω F at points, whose pieces are the patches.
+
+    Arguments:
+        terms: what F reads.
+        function: F.
+        inputs: further tensors that F reads, beside the coordinates.
+        weight: ω, (patch, point).
+        n_equations: how many values F gives.
+        label: what the rows are, for reports.
+    """
+    derivatives = tuple(dict.fromkeys(d for _, d in terms))
+
+    def block(at: Points, expansion: Expansion, read: tuple[Tensor, ...], omega: Tensor) -> RowBlock:
+        index = {name: i for i, name in enumerate(context.problem.field_names)}
+        fields = {d: value.unbind(-2) for d, value in expansion.basis.items()}
+        offsets = {d: value.unbind(-1) for d, value in expansion.offset.items()}
+        basis = tuple(fields[d][index[f]] for f, d in terms)
+        offset = tuple(offsets[d][index[f]] for f, d in terms)
+        coordinates = tuple(value.unsqueeze(0) for value in at.coordinates.values())
+        return RowBlock(function, basis, offset, read, omega.unsqueeze(0), n_equations, coordinates)
+
+    mixed = context.layout.mixed
+    if mixed is None:
+        return PatchRows(block(points, context.expand(points, derivatives), inputs, weight))
+    own: RowBlock | None = None
+    joint = []
+    for piece in shared_pieces(mixed, points, weight):
+        read = tuple(piece.chosen(t, points.shape) for t in inputs)
+        omega = piece.weights(weight)
+        expansion = context.expand_mixed(piece.points, piece.patches, mixed, derivatives)
+        rows = block(piece.points, expansion, read, omega)
+        if piece.patches.shape[1] == 1:
+            own = rows
+        else:
+            joint.append(JointBlock(rows, tuple(map(tuple, piece.patches.tolist())), label))
+    assert own is not None  # there is a piece for every patch, be it empty
+    return PatchRows(own, tuple(joint))

@@ -13,6 +13,7 @@ from pdesolve.domains import (
     Decomposition,
     GradedSampler,
     Interval,
+    OverlappingDecomposition,
     Patch,
     Rectangle,
     SobolSampler,
@@ -22,16 +23,19 @@ from pdesolve.domains import (
     cartesian_decomposition,
 )
 from pdesolve.experts.abstract import AbstractExpert
+from pdesolve.experts.assignment import AbstractAssignment, OnePerPatch, Shared
 from pdesolve.experts.bounds import Bounds
 from pdesolve.experts.coordinate_network import CoordinateNetwork
 from pdesolve.experts.coupling import AbstractCoupling, Independent, InterfaceRows
 from pdesolve.experts.fourier_neural_operator import FourierNeuralOperator
+from pdesolve.experts.gate import TopOneGate
 from pdesolve.experts.hard_constraint_expert import HardConstraintExpert
 from pdesolve.experts.hard_constraint_layer import HardConstraintLayer, LayerReport
 from pdesolve.experts.linear_constraint import AbstractLinearConstraint, Violation
 from pdesolve.experts.mass_balance import MassBalance
 from pdesolve.experts.mixture import MixtureOfExperts
 from pdesolve.experts.parametric import parametric_expert, soft_expert
+from pdesolve.experts.partition_of_unity import PartitionOfUnity
 from pdesolve.experts.row_weight import AbstractRowWeight, TimePower, Unweighted
 from pdesolve.experts.rows import RowCounts
 from pdesolve.experts.soft_constraint_expert import SoftConstraintExpert
@@ -88,6 +92,7 @@ __version__ = "0.1.0"
 
 __all__ = [
     "AbstractAdjoint",
+    "AbstractAssignment",
     "AbstractCondition",
     "AbstractCoordinateMap",
     "AbstractCoupling",
@@ -149,7 +154,10 @@ __all__ = [
     "MixtureOfExperts",
     "Neumann",
     "NoLifting",
+    "OnePerPatch",
+    "OverlappingDecomposition",
     "PDEBenchData",
+    "PartitionOfUnity",
     "Patch",
     "PerSeedLayout",
     "Periodic",
@@ -160,6 +168,7 @@ __all__ = [
     "Robin",
     "RowCounts",
     "ScaledCoordinates",
+    "Shared",
     "SimilarityCoordinates",
     "SimilarityLifting",
     "SobolSampler",
@@ -171,6 +180,7 @@ __all__ = [
     "TaylorMode",
     "TimeInterval",
     "TimePower",
+    "TopOneGate",
     "TrainingError",
     "TrainingReport",
     "TrainingSettings",

@@ -189,8 +189,10 @@ def hessian_factor(problem: LeastSquares, c: Tensor, gram: BlockMatrix) -> Block
     if bool(indefinite.any()):
         members = indefinite.expand(factor.failed.shape)
         _log.info("Gauss-Newton adjoint for %d patches: their Hessian is not positive definite", int(members.sum()))
-        mixed = torch.where(members[..., None, None], gram.diagonal, hessian.diagonal)
-        factor = BlockCholesky.factorise(replace(hessian, diagonal=mixed))
+        diagonal, coupling = torch.where(members[..., None, None], gram.diagonal, hessian.diagonal), hessian.coupling
+        if hessian.edges:
+            coupling = torch.where(indefinite[..., None, None], gram.coupling, hessian.coupling)
+        factor = BlockCholesky.factorise(replace(hessian, diagonal=diagonal, coupling=coupling))
     return factor
 
 

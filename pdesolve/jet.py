@@ -44,7 +44,7 @@ def closure(terms: tuple[str, ...]) -> tuple[str, ...]:
 
 
 @lru_cache(maxsize=1024)
-def _leibniz(term: str) -> tuple[tuple[int, str, str], ...]:
+def leibniz(term: str) -> tuple[tuple[int, str, str], ...]:
     """All (binomial coefficient, β, α - β) with β <= α = ``term``."""
     counts = [(axis, term.count(axis)) for axis in AXES if axis in term]
     rows = []
@@ -190,7 +190,7 @@ class Jet:
         rows = []
         for term in self.terms:
             total = None
-            for coefficient, low, high in _leibniz(term):
+            for coefficient, low, high in leibniz(term):
                 piece = a[low] * b[high]
                 piece = piece if coefficient == 1 else coefficient * piece
                 total = piece if total is None else total + piece
@@ -287,7 +287,7 @@ def compose(derivatives: Derivatives, jet: Jet) -> Jet:
         if (k, term) not in cache:
             lower, axis = term[:-1], term[-1]
             total: Tensor | None = None
-            for binomial, low, high in _leibniz(lower):
+            for binomial, low, high in leibniz(lower):
                 piece = coefficient(k + 1, low) * f[canonical(high + axis)]
                 piece = piece if binomial == 1 else binomial * piece
                 total = piece if total is None else total + piece

@@ -24,7 +24,7 @@ class _FusedTanh(torch.autograd.Function):
     """Stacked jets in, stacked jets out; ``pairs`` holds (row of ij, row of i, row of j)."""
 
     @staticmethod
-    def forward(ctx: Any, data: Tensor, pairs: tuple[tuple[int, int, int], ...]) -> Tensor:
+    def forward(data: Tensor, pairs: tuple[tuple[int, int, int], ...]) -> Tensor:
         out = torch.empty_like(data)
         value = torch.tanh(data[0], out=out[0])
         slope = torch.addcmul(torch.ones_like(value), value, value, value=-1.0)
@@ -32,9 +32,17 @@ class _FusedTanh(torch.autograd.Function):
         curvature = slope.mul_(value) if pairs else slope
         for row, i, j in pairs:
             out[row].addcmul_(data[i] * data[j], curvature, value=-2.0)
-        ctx.save_for_backward(data, out)
-        ctx.pairs = pairs
         return out
+
+    @staticmethod
+    def setup_context(ctx: Any, inputs: Any, output: Tensor) -> None:
+        ctx.save_for_backward(inputs[0], output)
+        ctx.pairs = inputs[1]
+
+    @staticmethod
+    def vmap(info: Any, in_dims: Any, data: Tensor, pairs: tuple[tuple[int, int, int], ...]) -> tuple[Tensor, int]:
+        """The terms stay in front; all else is done entry by entry."""
+        return _tanh_of_rows(data.movedim(in_dims[0], 1), pairs), 1
 
     @staticmethod
     @once_differentiable
@@ -60,13 +68,30 @@ class _FusedLinear(torch.autograd.Function):
     """One matrix product for all terms; a bias added in place, which autograd would pay for with a copy."""
 
     @staticmethod
-    def forward(ctx: Any, data: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
-        ctx.save_for_backward(data, weight)
-        ctx.has_bias = bias is not None
+    def forward(data: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
         out = torch.matmul(data, weight.mT)
         if bias is not None:
             out[0] += bias
         return out
+
+    @staticmethod
+    def setup_context(ctx: Any, inputs: Any, output: Tensor) -> None:
+        data, weight, bias = inputs
+        ctx.save_for_backward(data, weight)
+        ctx.has_bias = bias is not None
+
+    @staticmethod
+    def vmap(info: Any, in_dims: Any, data: Tensor, weight: Tensor, bias: Tensor | None) -> tuple[Tensor, int]:
+        """A network for each member, as one product of matrices for each; members stand behind the terms."""
+        size, dims = info.batch_size, in_dims
+        features = data.unsqueeze(1).expand(-1, size, *data.shape[1:]) if dims[0] is None else data.movedim(dims[0], 1)
+        matrices = weight.expand(size, *weight.shape) if dims[1] is None else weight.movedim(dims[1], 0)
+        shifts = bias
+        if bias is not None:
+            shifts = bias.expand(size, -1) if dims[2] is None else bias.movedim(dims[2], 0)
+        flat = features.reshape(*features.shape[:2], -1, features.shape[-1])
+        out: Tensor = _FusedLinears.apply(flat, matrices, shifts)  # type: ignore[no-untyped-call]
+        return out.reshape(*features.shape[:-1], out.shape[-1]), 1
 
     @staticmethod
     @once_differentiable
@@ -78,6 +103,31 @@ class _FusedLinear(torch.autograd.Function):
             torch.matmul(grad, weight) if need_data else None,
             flat.mT @ data.reshape(-1, data.shape[-1]) if need_weight else None,
             grad[0].reshape(-1, grad.shape[-1]).sum(0) if ctx.has_bias and need_bias else None,
+        )
+
+
+class _FusedLinears(torch.autograd.Function):
+    """``_FusedLinear`` for members with weights of their own: data (term, member, point, n_in)."""
+
+    @staticmethod
+    def forward(ctx: Any, data: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
+        ctx.save_for_backward(data, weight)
+        ctx.has_bias = bias is not None
+        out = torch.matmul(data, weight.mT)
+        if bias is not None:
+            out[0] += bias.unsqueeze(1)
+        return out
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, Tensor | None, Tensor | None]:
+        data, weight = ctx.saved_tensors
+        need_data, need_weight, need_bias = ctx.needs_input_grad
+        by_member, rows = grad.movedim(0, 1).flatten(1, 2), data.movedim(0, 1).flatten(1, 2)
+        return (
+            torch.matmul(grad, weight) if need_data else None,
+            by_member.mT @ rows if need_weight else None,
+            grad[0].sum(1) if ctx.has_bias and need_bias else None,
         )
 
 
@@ -100,6 +150,11 @@ def fused_tanh(data: Tensor, terms: tuple[str, ...]) -> Tensor:
         data: (n_terms, *shape), the value first.
         terms: their names, closed downward.
     """
-    pairs = tuple((terms.index(t), terms.index(t[0]), terms.index(t[1])) for t in terms if len(t) == 2)
+    return _tanh_of_rows(
+        data, tuple((terms.index(t), terms.index(t[0]), terms.index(t[1])) for t in terms if len(t) == 2)
+    )
+
+
+def _tanh_of_rows(data: Tensor, pairs: tuple[tuple[int, int, int], ...]) -> Tensor:
     out: Tensor = _FusedTanh.apply(data, pairs)  # type: ignore[no-untyped-call]
     return out

@@ -96,6 +96,10 @@ def normal_equations(problem: LeastSquares, c: Tensor) -> tuple[Tensor, BlockMat
         diagonal = interface.scatter(diagonal, aa, bb)
         for e, edge in enumerate(interface.edges):
             coupling[edge] = coupling.get(edge, 0.0) + cross[:, e]
+    for joint in problem.joint:
+        for r, j in _rows(joint.block, joint.gather(c)):
+            diagonal = joint.scatter_matrix(diagonal, coupling, j.mT @ j)
+            gradient = joint.scatter(gradient, transposed_times(j, r))
     stacked = torch.stack(list(coupling.values()), 1) if coupling else diagonal[:, :0]
     return gradient, BlockMatrix(diagonal, stacked, tuple(coupling))
 

@@ -18,6 +18,7 @@ from pdesolve.experts.coupling import AbstractCoupling, Independent, InterfaceRo
 from pdesolve.experts.hard_constraint_expert import HardConstraintExpert
 from pdesolve.experts.hard_constraint_layer import HardConstraintLayer
 from pdesolve.experts.mixture import MixtureOfExperts
+from pdesolve.experts.partition_of_unity import PartitionOfUnity
 from pdesolve.experts.rows import RowCounts
 from pdesolve.frames.abstract import NoLifting
 from pdesolve.frames.generic import Frame
@@ -280,6 +281,8 @@ SOLVERS: dict[str, AbstractNonlinearSolver] = {
     "GaussNewton": GaussNewton(max_steps=200),
 }
 
+TIGHT_SOLVER = LevenbergMarquardt(gtol=1e-12, max_steps=200)
+
 ADJOINTS: dict[str, AbstractAdjoint] = {
     "implicit": ImplicitAdjoint(),
     "implicit, no polish": ImplicitAdjoint(polish=float("inf")),
@@ -287,7 +290,11 @@ ADJOINTS: dict[str, AbstractAdjoint] = {
     "detached": DetachedAdjoint(),
 }
 
-COUPLINGS: dict[str, AbstractCoupling] = {"independent": Independent(), "interface rows": InterfaceRows()}
+COUPLINGS: dict[str, AbstractCoupling] = {
+    "independent": Independent(),
+    "interface rows": InterfaceRows(),
+    "partition of unity": PartitionOfUnity(0.4),
+}
 
 
 def solve_with(adjoint: AbstractAdjoint, solver: AbstractNonlinearSolver) -> Callable[[LeastSquares], Any]:
@@ -385,4 +392,5 @@ EXPERTS: dict[str, Callable[[ExactCase], Any]] = {
     "hard constraint": monomial_expert,
     "mixture of 2": lambda case: monomial_mixture(case, {"x": 2}),
     "mixture of 3": lambda case: monomial_mixture(case, {"x": 3}),
+    "overlapping mixture of 3": lambda case: monomial_mixture(case, {"x": 3}, PartitionOfUnity()),
 }

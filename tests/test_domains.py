@@ -13,6 +13,7 @@ from pdesolve.domains import (
     Decomposition,
     GradedSampler,
     Interval,
+    OverlappingDecomposition,
     Patch,
     Rectangle,
     SobolSampler,
@@ -444,3 +445,117 @@ GRID = StructuredGrid.uniform(SPACE_TIME, (4, 6))
 def test_decomposition_errors_say_what_is_wrong(make, error, message):
     with pytest.raises(error, match=message):
         make()
+
+
+# overlapping decompositions
+
+
+@st.composite
+def overlapping_grids(draw):
+    axes = draw(st.sampled_from([("x",), ("t", "x"), ("x", "y"), ("t", "x", "y")]))
+    counts = {axis: draw(st.integers(1, 3)) for axis in axes}
+    shape = tuple(counts[axis] * draw(st.integers(4, 6)) + draw(st.integers(0, 1)) for axis in axes)
+    grid = StructuredGrid.uniform(Box(axes, (-1.0,) * len(axes), (1.0,) * len(axes)), shape)
+    chosen = draw(st.sampled_from([None, axes[:1], axes]))
+    overlap = draw(st.sampled_from([0.4, 0.45, 0.5]))
+    decomposition = cartesian_decomposition(grid, counts)
+    return OverlappingDecomposition(decomposition, overlap, chosen, draw(st.integers(1, 4)))
+
+
+@settings(max_examples=40, deadline=None)
+@given(overlapping_grids(), st.sampled_from([(), (2,)]))
+def test_overlapping_patches_are_assembled_to_what_they_were_cut_from(cover, batch):
+    values = torch.randn(*batch, *cover.grid.shape, dtype=torch.float64, generator=generator())
+    parts = cover.restrict(values)
+    assert [part.shape[len(batch) :] for part in parts] == [patch.shape for patch in cover.patches]
+    assert float((cover.assemble(parts) - values).abs().max()) < 1e-14
+    for patch, own in zip(cover.patches, cover.base.patches, strict=True):
+        assert all(a[0] <= b[0] and a[1] >= b[1] for a, b in zip(patch.node_ranges, own.node_ranges, strict=True))
+
+
+@settings(max_examples=40, deadline=None)
+@given(overlapping_grids(), st.integers(0, 99))
+def test_the_weights_of_patches_add_up_to_one(cover, seed):
+    points = {axis: 2.0 * torch.rand(60, dtype=torch.float64, generator=generator(seed + i)) - 1.0
+              for i, axis in enumerate(cover.domain.axes)}  # fmt: skip
+    points["x"][:3] = torch.tensor([-1.0, 0.0, 1.0], dtype=torch.float64)
+    weights = cover.weights(points)
+    assert float(weights.min()) >= 0.0
+    assert float((weights.sum(0) - 1.0).abs().max()) < 1e-14
+    inside = torch.stack([patch.box.contains(points) for patch in cover.patches])
+    assert not bool((weights[~inside] > 0).any())
+    blend = cover.blend(points)
+    assert bool((blend.weight.amax(0) > 0).all())
+    owners = cover.base.owner(points).expand_as(blend.index)
+    assert torch.equal(blend.index[blend.weight == 0], owners[blend.weight == 0])
+
+
+@pytest.mark.parametrize("smoothness", [1, 2, 4])
+@pytest.mark.parametrize("derivative", ["x", "xx", "tx", "xxx"])
+def test_derivatives_of_weights_are_those_of_differences(smoothness, derivative):
+    cut = cartesian_decomposition(SPACE_TIME, {"x": 3, "t": 2})
+    cover = OverlappingDecomposition(cut, 0.37, smoothness=smoothness)
+    t, x = torch.meshgrid(*(torch.linspace(a, b, 41, dtype=torch.float64) for a, b in ((0, 2), (-1, 1))), indexing="ij")
+    h, patches = 1e-5, torch.full_like(t, 1, dtype=torch.int64)
+    ends = [cover.share(patches, {"t": t, "x": x, derivative[0]: v}, derivative[1:])
+            for v in ((t if derivative[0] == "t" else x) + h, (t if derivative[0] == "t" else x) - h)]  # fmt: skip
+    exact = cover.share(patches, {"t": t, "x": x}, derivative)
+    torch.testing.assert_close((ends[0] - ends[1]) / (2 * h), exact, rtol=1e-3, atol=1e-3 * float(exact.abs().max()))
+
+
+def test_an_overlapping_field_does_not_hear_patches_that_are_not_there():
+    """NaN of one patch stays in its box."""
+    cover = OverlappingDecomposition(
+        cartesian_decomposition(StructuredGrid.uniform(SPACE_TIME, (4, 31)), {"x": 3}), 0.3
+    )
+    parts = cover.restrict(torch.ones(4, 31, dtype=torch.float64))
+    parts[2] = parts[2] * math.nan
+    whole = cover.assemble(parts)
+    start = cover.patches[2].node_ranges[1][0]
+    assert bool(torch.isfinite(whole[:, :start]).all())
+    assert bool(torch.isnan(whole[:, start:]).all())
+
+
+def test_overlapping_restrict_and_assemble_pass_gradcheck():
+    grid = StructuredGrid.uniform(SPACE_TIME, (3, 10))
+    cover = OverlappingDecomposition(cartesian_decomposition(grid, {"x": 2}), 0.3)
+    values = torch.randn(2, 3, 10, dtype=torch.float64, generator=generator(), requires_grad=True)
+    assert torch.autograd.gradcheck(lambda v: tuple(cover.restrict(v)), values)
+    parts = [part.detach().clone().requires_grad_() for part in cover.restrict(values)]
+    assert torch.autograd.gradcheck(lambda *p: cover.assemble(p), parts)
+
+
+HALVES = cartesian_decomposition(SPACE_TIME, {"x": 2})
+
+
+@pytest.mark.parametrize(
+    ("make", "error", "message"),
+    [
+        *((lambda v=v: OverlappingDecomposition(HALVES, v), ValueError, r"\(0, 0.5\]") for v in (0, -0.1, 0.51, 2)),
+        *((lambda v=v: OverlappingDecomposition(HALVES, v), ValueError, "finite") for v in (math.nan, math.inf)),
+        (lambda: OverlappingDecomposition(HALVES, "0.2"), TypeError, "real number"),
+        (lambda: OverlappingDecomposition(HALVES, True), TypeError, "real number"),
+        (lambda: OverlappingDecomposition(HALVES, 0.2, ("y",)), ValueError, "no axis 'y'"),
+        (lambda: OverlappingDecomposition(HALVES, 0.2, smoothness=0), ValueError, "at least 1"),
+        (
+            lambda: OverlappingDecomposition(
+                cartesian_decomposition(StructuredGrid.uniform(SPACE_TIME, (4, 8)), {"x": 4}), 0.1
+            ),
+            ValueError,
+            "fewer than 2 nodes",
+        ),
+    ],
+)  # fmt: skip
+def test_overlap_errors_say_what_is_wrong(make, error, message):
+    with pytest.raises(error, match=message):
+        make()
+
+
+def test_patches_that_are_not_in_rows_and_columns_do_not_overlap():
+    left, lower, upper = (
+        Patch(0, Rectangle((0, 0.5), (0, 1))), Patch(1, Rectangle((0.5, 1), (0, 0.5))),
+        Patch(2, Rectangle((0.5, 1), (0.5, 1))),
+    )  # fmt: skip
+    crooked = Decomposition((left, lower, upper), (), Rectangle((0, 1), (0, 1)))
+    with pytest.raises(ValueError, match="rows and columns"):
+        OverlappingDecomposition(crooked, 0.2)

@@ -20,6 +20,7 @@ from pdesolve.experts.coupling import AbstractCoupling, Independent, InterfaceRo
 from pdesolve.experts.hard_constraint_expert import HardConstraintExpert
 from pdesolve.experts.mixture import MixtureOfExperts
 from pdesolve.experts.parametric import parametric_expert, soft_expert
+from pdesolve.experts.partition_of_unity import PartitionOfUnity
 from pdesolve.frames.abstract import FunctionCoordinates
 from pdesolve.frames.generic import Frame, generic_frame
 from pdesolve.nonlinear.levenberg_marquardt import LevenbergMarquardt
@@ -129,6 +130,7 @@ PROBLEMS: Mapping[str, ProblemChoice] = {
 COUPLINGS: Mapping[str, Callable[[], AbstractCoupling]] = {
     "interface-rows": InterfaceRows,
     "independent": Independent,
+    "partition-of-unity": PartitionOfUnity,
 }
 
 

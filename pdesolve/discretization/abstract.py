@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import abc
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
 from torch import Tensor
 
-from pdesolve.domains.decomposition import Decomposition
 from pdesolve.domains.grid import StructuredGrid
+from pdesolve.domains.patch import AbstractPatches
 
 
 @dataclass(frozen=True, eq=False)
@@ -21,10 +21,16 @@ class Points:
     Arguments:
         coordinates: by axis, each (piece, point).
         nodes: indices of grid nodes, (piece, point, axis), for discretisations that live on a grid.
+        patches: whose basis is meant on each piece, (piece,) int64; None where all patches share one.
     """
 
     coordinates: Mapping[str, Tensor]
     nodes: Tensor | None = None
+    patches: Tensor | None = None
+
+    def of(self, patches: Sequence[int]) -> Points:
+        """The same points, with the patch whose basis is meant on each piece."""
+        return replace(self, patches=torch.tensor(list(patches), device=self.device))
 
     @staticmethod
     def at_nodes(grid: StructuredGrid, nodes: Tensor) -> Points:
@@ -50,6 +56,10 @@ class Points:
         """1 / sqrt(count) for each point, zero for a node that repeats, (piece, point): what a row is scaled by."""
         distinct = self.distinct()
         return distinct / distinct.sum(1, keepdim=True).sqrt()
+
+    @property
+    def device(self) -> torch.device:
+        return next(iter(self.coordinates.values())).device
 
     @property
     def shape(self) -> tuple[int, int]:
@@ -84,13 +94,13 @@ class AbstractDiscretization(abc.ABC):
     """The grid it lives on, or None if points are free."""
 
     @abc.abstractmethod
-    def interior(self, decomposition: Decomposition, n: int, generator: torch.Generator) -> Points:
+    def interior(self, decomposition: AbstractPatches, n: int, generator: torch.Generator) -> Points:
         """n points on every patch."""
 
     @abc.abstractmethod
     def face(
         self,
-        decomposition: Decomposition,
+        decomposition: AbstractPatches,
         patches: Sequence[int],
         boundary: str,
         n: int,

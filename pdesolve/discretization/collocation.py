@@ -11,9 +11,9 @@ import torch
 from torch import Tensor
 
 from pdesolve.discretization.abstract import AbstractDiscretization, Expansion, Points
-from pdesolve.discretization.ansatz import Ansatz
-from pdesolve.domains.decomposition import Decomposition
+from pdesolve.discretization.ansatz import AbstractAnsatz
 from pdesolve.domains.geometry import Box
+from pdesolve.domains.patch import AbstractPatches
 from pdesolve.domains.sampling import AbstractSampler, SobolSampler, face_points
 from pdesolve.jet import Jet, closure
 
@@ -28,10 +28,11 @@ class AbstractDifferentiation(abc.ABC):
     @abc.abstractmethod
     def derivatives(
         self,
-        ansatz: Ansatz,
+        ansatz: AbstractAnsatz,
         coordinates: Mapping[str, Tensor],
         parameters: Mapping[str, Tensor],
         terms: tuple[str, ...],
+        patches: Tensor | None = None,
     ) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
         """(offset, basis) by derivative name; arguments and shapes as ``Ansatz.forward``."""
 
@@ -46,14 +47,15 @@ class TaylorMode(AbstractDifferentiation):
 
     def derivatives(
         self,
-        ansatz: Ansatz,
+        ansatz: AbstractAnsatz,
         coordinates: Mapping[str, Tensor],
         parameters: Mapping[str, Tensor],
         terms: tuple[str, ...],
+        patches: Tensor | None = None,
     ) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
         closed = closure(terms)
         jets = {axis: Jet.variable(value, axis, closed) for axis, value in coordinates.items()}
-        offset, basis = ansatz(jets, parameters)
+        offset, basis = ansatz(jets, parameters, patches)
         offsets, fields = offset.by_term(), basis.by_term()
         return {t: offsets[t] for t in terms}, {t: fields[t] for t in terms}
 
@@ -67,15 +69,16 @@ class ForwardMode(AbstractDifferentiation):
 
     def derivatives(
         self,
-        ansatz: Ansatz,
+        ansatz: AbstractAnsatz,
         coordinates: Mapping[str, Tensor],
         parameters: Mapping[str, Tensor],
         terms: tuple[str, ...],
+        patches: Tensor | None = None,
     ) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
         axes = tuple(coordinates)
 
         def value(*columns: Tensor) -> tuple[Pair, ...]:
-            return (ansatz(dict(zip(axes, columns, strict=True)), parameters),)
+            return (ansatz(dict(zip(axes, columns, strict=True)), parameters, patches),)
 
         found: dict[str, Pair] = {}
         maximal = [t for t in terms if not any(o != t and o.startswith(t) for o in terms)]
@@ -117,12 +120,12 @@ class Collocation(AbstractDiscretization):
     sampler: AbstractSampler = field(default_factory=SobolSampler)
     differentiation: AbstractDifferentiation = field(default_factory=TaylorMode)
 
-    def interior(self, decomposition: Decomposition, n: int, generator: torch.Generator) -> Points:
+    def interior(self, decomposition: AbstractPatches, n: int, generator: torch.Generator) -> Points:
         return Points(self.sampler.sample(_boxes(decomposition), n, generator))
 
     def face(
         self,
-        decomposition: Decomposition,
+        decomposition: AbstractPatches,
         patches: Sequence[int],
         boundary: str,
         n: int,
@@ -134,7 +137,7 @@ class Collocation(AbstractDiscretization):
     def expand(
         self, basis: Any, points: Points, parameters: Mapping[str, Tensor], derivatives: tuple[str, ...]
     ) -> Expansion:
-        if not isinstance(basis, Ansatz):
+        if not isinstance(basis, AbstractAnsatz):
             raise TypeError(
                 f"Collocation differentiates an Ansatz, got {type(basis).__name__}: wrap the network with "
                 "Ansatz(network, coordinates, lifting), or use FiniteDifferences for fields on a grid"
@@ -144,11 +147,10 @@ class Collocation(AbstractDiscretization):
             raise ValueError(f"a derivative along {sorted(missing)} was asked for on axes {tuple(points.coordinates)}")
         at = {axis: value.unsqueeze(0) for axis, value in points.coordinates.items()}
         shaped = {name: value.reshape(-1, 1, 1) for name, value in parameters.items()}
-        pieces = [
-            self.differentiation.derivatives(basis, at, part, derivatives)
-            for part in _chunks(shaped, next(iter(at.values())))
-        ]
-        offset, fields = pieces[0] if len(pieces) == 1 else (_joined([p[k] for p in pieces]) for k in (0, 1))
+        groups = _chunks(shaped, next(iter(at.values())))
+        pieces = [self.differentiation.derivatives(basis, at, part, derivatives, points.patches) for part in groups]
+        cases = max((value.shape[0] for value in groups[0].values()), default=1)
+        offset, fields = pieces[0] if len(pieces) == 1 else (_joined([p[k] for p in pieces], cases) for k in (0, 1))
         return Expansion(fields, offset)
 
 
@@ -167,9 +169,11 @@ def _chunks(parameters: Mapping[str, Tensor], points: Tensor) -> list[dict[str, 
     ]
 
 
-def _joined(parts: Sequence[Mapping[str, Tensor]]) -> dict[str, Tensor]:
-    return {term: torch.cat([part[term] for part in parts]) for term in parts[0]}
+def _joined(parts: Sequence[Mapping[str, Tensor]], cases: int) -> dict[str, Tensor]:
+    """The parts of all groups; what one group of several ``cases`` shares does not depend on the case at all."""
+    shared = {term for term, value in parts[0].items() if value.shape[0] < cases}
+    return {term: parts[0][term] if term in shared else torch.cat([p[term] for p in parts]) for term in parts[0]}
 
 
-def _boxes(decomposition: Decomposition) -> list[Box]:
+def _boxes(decomposition: AbstractPatches) -> list[Box]:
     return [patch.box for patch in decomposition.patches]

@@ -11,9 +11,9 @@ from torch import Tensor
 
 from pdesolve.discretization.abstract import AbstractDiscretization, Expansion, Points
 from pdesolve.discretization.grid_basis import GridBasis
-from pdesolve.domains.decomposition import Decomposition
 from pdesolve.domains.geometry import nearest_hint
 from pdesolve.domains.grid import StructuredGrid
+from pdesolve.domains.patch import AbstractPatches
 from pdesolve.domains.sampling import sample_nodes
 from pdesolve.transforms import below
 
@@ -75,7 +75,7 @@ class FiniteDifferences(AbstractDiscretization):
         if self.order not in (2, 4):
             raise ValueError(f"the order of finite differences must be 2 or 4, got {self.order!r}")
 
-    def interior(self, decomposition: Decomposition, n: int, generator: torch.Generator) -> Points:
+    def interior(self, decomposition: AbstractPatches, n: int, generator: torch.Generator) -> Points:
         """n nodes of every patch, those on the initial and boundary faces of the domain left out.
 
         Raises:
@@ -98,7 +98,7 @@ class FiniteDifferences(AbstractDiscretization):
 
     def face(
         self,
-        decomposition: Decomposition,
+        decomposition: AbstractPatches,
         patches: Sequence[int],
         boundary: str,
         n: int,
@@ -142,7 +142,7 @@ class FiniteDifferences(AbstractDiscretization):
             {term: value.permute(0, 2, 3, 1) for term, value in offsets.items()},
         )
 
-    def _ranges(self, decomposition: Decomposition) -> tuple[tuple[tuple[int, int], ...], ...]:
+    def _ranges(self, decomposition: AbstractPatches) -> tuple[tuple[tuple[int, int], ...], ...]:
         if decomposition.grid is not self.grid:
             raise ValueError(
                 "the decomposition must cut the grid of the finite differences: cartesian_decomposition(grid, ...)"

@@ -5,13 +5,14 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from typing import ClassVar
 
 import torch
 from torch import Tensor
 
 from pdesolve.discretization.abstract import Points
-from pdesolve.domains.decomposition import Decomposition
 from pdesolve.domains.grid import StructuredGrid
+from pdesolve.domains.patch import AbstractDecomposition
 from pdesolve.frames.abstract import AbstractLifting, NoLifting, full_like, points_at
 from pdesolve.problem import Problem
 
@@ -29,6 +30,8 @@ class GridBasis:
     values: Tensor
     offset: Tensor
     lifting: AbstractLifting
+    patchwise: ClassVar[bool] = False
+    """All patches combine the same fields."""
 
     @staticmethod
     def lifted(
@@ -65,10 +68,11 @@ class GridBasis:
         multiplier = torch.stack([x.expand(batch, *grid.shape) for x in m], dim=1)
         return GridBasis(values * multiplier.unsqueeze(1), offset, lifting)
 
-    def combine(self, decomposition: Decomposition, weights: Tensor) -> Tensor:
-        """u on the grid, each node by the weights of the patch that owns it, (batch, component, *grid).
+    def combine(self, decomposition: AbstractDecomposition, weights: Tensor) -> Tensor:
+        """u on the grid, assembled from the patches as the decomposition says, (batch, component, *grid).
 
         Arguments:
+            decomposition: the patches, which may overlap.
             weights: (batch, n_patches, n_basis).
         """
         owned = weights.to(self.values.dtype)

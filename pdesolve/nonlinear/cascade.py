@@ -82,6 +82,7 @@ def stages_of(problem: LeastSquares) -> list[list[int]]:
                 before[b if flow > 0 else a].add(a if flow > 0 else b)
         else:
             together += block.edges
+    together += [pair for block in problem.joint for pair in block.pairs]
     rank = dict.fromkeys(before, 0)
     for _ in range(len(before) + 1):
         raised = {p: max([rank[p], *(rank[q] + 1 for q in sources)]) for p, sources in before.items()}
@@ -150,7 +151,8 @@ def _restricted(problem: LeastSquares, stage: Sequence[int], entering: Sequence[
     rows = tuple(block.on(chosen) for block in problem.rows)
     ridge = None if problem.ridge is None else problem.ridge.index_select(1, chosen)
     constraints = tuple(block.on(chosen, problem.shape[1]) for block in problem.constraints)
-    return LeastSquares((*rows, *entering), tuple(interfaces), ridge, constraints)
+    joint = tuple(kept for block in problem.joint if (kept := block.within(place)) is not None)
+    return LeastSquares((*rows, *entering), tuple(interfaces), ridge, constraints, joint)
 
 
 def _between(block: InterfaceBlock, inside: Sequence[int], place: dict[int, int]) -> InterfaceBlock:

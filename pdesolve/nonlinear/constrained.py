@@ -41,7 +41,7 @@ class Shape:
     def of(problem: LeastSquares) -> Shape:
         _, patches, n = problem.shape
         reaching = any(block.matrix.shape[1] != patches for block in problem.constraints)
-        return Shape(patches, n, patches > 1 and (bool(problem.interfaces) or reaching))
+        return Shape(patches, n, patches > 1 and (problem.tied or reaching))
 
     def flat(self, t: Tensor) -> Tensor:
         """(batch, patch, N) by member."""

@@ -12,6 +12,7 @@ from torch import Tensor
 from pdesolve.linalg.block_cholesky import BlockMatrix
 from pdesolve.linalg.elimination import Edge
 from pdesolve.nonlinear.constraints import LinearConstraints
+from pdesolve.nonlinear.joint_rows import JointBlock
 from pdesolve.nonlinear.rows import InterfaceBlock, RowBlock, times, transposed_times
 
 
@@ -41,15 +42,22 @@ class LeastSquares:
 
     Arguments:
         rows: blocks on the patches.
-        interfaces: blocks between patches; none makes every patch independent.
+        interfaces: blocks between patches.
         ridge: Γ, (batch, patch, N, N), symmetric positive semidefinite, a constant in every derivative.
         constraints: rows that must hold; ``minimise_constrained`` respects them, cost and gradients do not know them.
+        joint: blocks that read several patches at once. Without these and interfaces every patch is independent.
     """
 
     rows: tuple[RowBlock, ...]
     interfaces: tuple[InterfaceBlock, ...] = ()
     ridge: Tensor | None = None
     constraints: tuple[LinearConstraints, ...] = ()
+    joint: tuple[JointBlock, ...] = ()
+
+    @property
+    def tied(self) -> bool:
+        """Whether a sample is solved as one."""
+        return bool(self.interfaces or self.joint)
 
     @property
     def shape(self) -> tuple[int, int, int]:
@@ -67,6 +75,9 @@ class LeastSquares:
         for interface in self.interfaces:
             a, b = interface.count()
             counts = interface.scatter(counts.unsqueeze(0), a.unsqueeze(0), b.unsqueeze(0)).squeeze(0)
+        for block in self.joint:
+            shared = block.block.count()[:, None].expand(-1, len(block.patches[0])).unsqueeze(0)
+            counts = block.scatter(counts[None, :, None], shared).flatten()
         return counts
 
     @property
@@ -74,6 +85,8 @@ class LeastSquares:
         found: dict[Edge, None] = {}
         for block in self.interfaces:
             found.update(dict.fromkeys(block.edges))
+        for joint in self.joint:
+            found.update(dict.fromkeys(joint.pairs))
         return tuple(found)
 
     def zeros(self) -> Tensor:
@@ -82,30 +95,32 @@ class LeastSquares:
 
     def by_member(self, per_patch: Tensor) -> Tensor:
         """Sum (batch, patch) over what is solved as one."""
-        return per_patch.sum(1, keepdim=True) if self.interfaces else per_patch
+        return per_patch.sum(1, keepdim=True) if self.tied else per_patch
 
     def any_member(self, per_patch: Tensor) -> Tensor:
         """Logical or over what is solved as one."""
-        return per_patch.any(1, keepdim=True) if self.interfaces else per_patch
+        return per_patch.any(1, keepdim=True) if self.tied else per_patch
 
     def max_member(self, per_patch: Tensor) -> Tensor:
-        return per_patch.amax(1, keepdim=True) if self.interfaces else per_patch
+        return per_patch.amax(1, keepdim=True) if self.tied else per_patch
 
     @property
-    def blocks(self) -> tuple[RowBlock | InterfaceBlock, ...]:
-        return *self.rows, *self.interfaces
+    def blocks(self) -> tuple[RowBlock | InterfaceBlock | JointBlock, ...]:
+        return *self.rows, *self.interfaces, *self.joint
 
     def tensors(self) -> list[Tensor]:
         """All tensors that a gradient may be asked for, block after block."""
-        return [t for block in (*self.blocks, *self.constraints) for t in block.tensors()]
+        found = [t for block in self.blocks for t in block.tensors()]
+        return found + [t for block in self.constraints for t in block.tensors()]
 
     def with_tensors(self, tensors: Sequence[Tensor]) -> LeastSquares:
         """The same problem on other tensors, in the order of ``tensors()``."""
         queue = iter(tensors)
         rows = tuple(b.with_tensors(_next(queue, len(b.tensors()))) for b in self.rows)
         interfaces = tuple(b.with_tensors(_next(queue, len(b.tensors()))) for b in self.interfaces)
+        joint = tuple(b.with_tensors(_next(queue, len(b.tensors()))) for b in self.joint)
         constraints = tuple(b.with_tensors(_next(queue, len(b.tensors()))) for b in self.constraints)
-        return replace(self, rows=rows, interfaces=interfaces, constraints=constraints)
+        return replace(self, rows=rows, interfaces=interfaces, joint=joint, constraints=constraints)
 
     def parts(self) -> list[Tensor]:
         """All tensors that the problem is made of, block after block, and the ridge if there is one."""
@@ -117,12 +132,15 @@ class LeastSquares:
         queue = iter(parts)
         rows = tuple(b.with_parts(_next(queue, len(b.parts()))) for b in self.rows)
         interfaces = tuple(b.with_parts(_next(queue, len(b.parts()))) for b in self.interfaces)
-        return replace(self, rows=rows, interfaces=interfaces, ridge=None if self.ridge is None else next(queue))
+        joint = tuple(b.with_parts(_next(queue, len(b.parts()))) for b in self.joint)
+        ridge = None if self.ridge is None else next(queue)
+        return replace(self, rows=rows, interfaces=interfaces, joint=joint, ridge=ridge)
 
     def memberwise(self) -> LeastSquares:
         """The problem with no tensor of ``tensors()`` shared by two members."""
         rows = tuple(b.memberwise() for b in self.rows)
-        return replace(self, rows=rows, interfaces=tuple(b.memberwise() for b in self.interfaces))
+        joint = tuple(b.memberwise() for b in self.joint)
+        return replace(self, rows=rows, interfaces=tuple(b.memberwise() for b in self.interfaces), joint=joint)
 
     def masked(self, good: Tensor) -> list[Tensor]:
         """``tensors()`` of a ``memberwise`` problem with those of other members than ``good`` made constants.
@@ -131,7 +149,8 @@ class LeastSquares:
             good: (batch, patch).
         """
         rows = [constant_unless(good, t) for block in self.rows for t in block.tensors()]
-        return rows + [constant_unless(good[:, :1], t) for block in self.interfaces for t in block.tensors()]
+        tied: list[InterfaceBlock | JointBlock] = [*self.interfaces, *self.joint]
+        return rows + [constant_unless(good[:, :1], t) for block in tied for t in block.tensors()]
 
     def zeroed(self, good: Tensor, grads: Sequence[Tensor]) -> list[Tensor]:
         """What ``pullback`` gave, zero for other members than ``good``: zero times NaN must not come out.
@@ -159,6 +178,7 @@ class LeastSquares:
             tuple(b.transformed(transform) for b in self.interfaces),
             ridge,
             tuple(b.transformed(transform) for b in self.constraints),
+            tuple(b.transformed(transform) for b in self.joint),
         )
 
     def cost(self, w: Tensor) -> Tensor:
@@ -169,7 +189,21 @@ class LeastSquares:
         cost = self.by_member(total)
         for block in self.interfaces:
             cost = cost + block.residual(w).square().sum(dim=(1, 2))[:, None]
+        for joint in self.joint:
+            cost = cost + joint.block.residual(joint.gather(w)).square().sum(dim=(0, 2, 3))[:, None]
         return 0.5 * cost
+
+    def patch_costs(self, w: Tensor) -> Tensor:
+        """Σ rows² of each patch, (batch, patch); rows between patches count for each of them in equal parts."""
+        total = sum((b.residual(w).square().sum(-1).sum(0) for b in self.rows), w.new_zeros(w.shape[:2]))
+        for block in self.interfaces:
+            half = 0.5 * block.residual(w).square().sum(-1)
+            total = block.scatter(total, half, half)
+        for joint in self.joint:
+            count = len(joint.patches[0])
+            part = joint.block.residual(joint.gather(w)).square().sum(-1).sum(0) / count
+            total = joint.scatter(total.unsqueeze(-1), part.unsqueeze(-1).expand(-1, -1, count)).squeeze(-1)
+        return total
 
     def linearise(self, w: Tensor) -> Normal:
         """Cost, gradient and Gauss-Newton matrix at w."""
@@ -193,6 +227,16 @@ class LeastSquares:
             diagonal = interface.scatter(diagonal, aa, bb)
             for e, edge in enumerate(interface.edges):
                 coupling[edge] = coupling.get(edge, 0.0) + cross[:, e]
+        for joint in self.joint:
+            rows = joint.block.linearise(joint.gather(w))
+            size = joint.scatter(
+                size.unsqueeze(-1), rows.size.unsqueeze(-1).expand(-1, -1, len(joint.patches[0]))
+            ).squeeze(-1)
+            for r, slopes in zip(rows.residual, rows.slopes, strict=True):
+                j = joint.block.jacobian(slopes, joint.block.scratch)
+                diagonal = joint.scatter_matrix(diagonal, coupling, j.mT @ j)
+                gradient = joint.scatter(gradient, transposed_times(j, r))
+                cost = cost + r.square().sum(dim=(1, 2))[:, None]
         columns = (diagonal.diagonal(dim1=-2, dim2=-1).clamp_min(0).sqrt() * w.abs()).sum(-1)
         gram = BlockMatrix(diagonal, _stacked(coupling, diagonal), tuple(coupling))
         normal = Normal(0.5 * cost, gradient, gram, self.max_member(columns + size.sqrt()))
@@ -214,12 +258,18 @@ class LeastSquares:
         diagonal = gram.diagonal
         for block in self.rows:
             diagonal = diagonal + block.curvature(w)
-        return BlockMatrix(diagonal, gram.coupling, gram.edges)
+        if not self.joint:
+            return BlockMatrix(diagonal, gram.coupling, gram.edges)
+        coupling = dict(zip(gram.edges, gram.coupling.unbind(1), strict=True))
+        for joint in self.joint:
+            diagonal = joint.scatter_matrix(diagonal, coupling, joint.block.curvature(joint.gather(w)))
+        return BlockMatrix(diagonal, _stacked(coupling, diagonal), tuple(coupling))
 
     def pullback(self, w: Tensor, direction: Tensor) -> list[Tensor]:
         """∂/∂tensors of (gradient of the cost) · direction, in the order of ``tensors()`` without the constraints'."""
         rows = [g for block in self.rows for g in block.pullback(w, direction)]
-        return rows + [g for interface in self.interfaces for g in interface.pullback(w, direction)]
+        rows += [g for interface in self.interfaces for g in interface.pullback(w, direction)]
+        return rows + [g for j in self.joint for g in j.block.pullback(j.gather(w), j.gather(direction))]
 
 
 def select(accepted: Tensor, new: Normal, old: Normal) -> Normal:

@@ -118,8 +118,9 @@ def _with_curvature(problem: LeastSquares, iterate: Iterate, newton: Tensor) -> 
     gram = iterate.normal.gram
     if not bool(newton.any()):
         return gram
-    full = problem.hessian(iterate.w, gram).diagonal
-    return replace(gram, diagonal=torch.where(newton[..., None, None], full, gram.diagonal))
+    full, chosen = problem.hessian(iterate.w, gram), newton[..., None, None]
+    coupling = torch.where(chosen, full.coupling, gram.coupling) if gram.edges else gram.coupling
+    return replace(gram, diagonal=torch.where(chosen, full.diagonal, gram.diagonal), coupling=coupling)
 
 
 def _updated(memory: dict[str, Tensor], accepted: Tensor, rejected: Tensor, gain: Tensor) -> dict[str, Tensor]:

@@ -12,7 +12,7 @@ from pdesolve.nonlinear.rows import RowBlock
 
 @dataclass(frozen=True, eq=False)
 class Members:
-    """Members of a problem: whole samples where interfaces tie patches, else (sample, patch) pairs.
+    """Members of a problem: whole samples where rows tie patches, else (sample, patch) pairs.
 
     Cut out, samples form a smaller batch, and pairs a batch of problems of one patch.
 
@@ -51,7 +51,9 @@ class Members:
         for block in problem.interfaces:  # members are whole samples here
             tied = block.with_tensors([self.cut(t) for t in block.tensors()])
             ties.append(replace(tied, weight=self.cut(block.weight)))
-        return LeastSquares(rows, tuple(ties), None if problem.ridge is None else self.cut(problem.ridge))
+        joint = tuple(replace(block, block=self._rows(block.block)) for block in problem.joint)
+        ridge = None if problem.ridge is None else self.cut(problem.ridge)
+        return LeastSquares(rows, tuple(ties), ridge, joint=joint)
 
     def _rows(self, block: RowBlock) -> RowBlock:
         kept = block.with_tensors([self.cut(t) for t in block.tensors()])

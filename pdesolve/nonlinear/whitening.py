@@ -48,7 +48,9 @@ class Whitening:
         if not bool(flagged.any()):
             return None
         rows = [block.jacobian(slopes) for block in problem.rows for slopes in block.linearise(w).slopes]
-        jacobian = torch.cat([*rows, *_interface_rows(problem), *_ridge_rows(problem)], dim=-2)
+        jacobian = torch.cat(
+            [*rows, *_interface_rows(problem), *_joint_rows(problem, w), *_ridge_rows(problem)], dim=-2
+        )
         jacobian = torch.where(flagged[..., None, None], jacobian, torch.zeros_like(jacobian))
         scale = torch.linalg.vector_norm(jacobian, dim=-2)
         scale = torch.where(scale > 0, scale, torch.ones_like(scale))
@@ -83,6 +85,27 @@ def _interface_rows(problem: LeastSquares) -> list[Tensor]:
         for e, (a, b, i, j) in enumerate(places):
             rows[:, a, i], rows[:, b, j] = left[:, e], right[:, e]
         found.append(rows.flatten(2, 3))
+    return found
+
+
+def _joint_rows(problem: LeastSquares, w: Tensor) -> list[Tensor]:
+    """Rows of joint blocks as each patch sees them, shaped as those of interfaces."""
+    batch, patches, n = problem.shape
+    found = []
+    for joint in problem.joint:
+        slots: dict[tuple[int, int], int] = {}  # (patch, piece) -> place
+        count: dict[int, int] = {}
+        for piece, members in enumerate(joint.patches):
+            for p in dict.fromkeys(members):
+                slots[p, piece] = count.get(p, 0)
+                count[p] = slots[p, piece] + 1
+        for slopes in joint.block.linearise(joint.gather(w)).slopes:
+            jacobian = joint.block.jacobian(slopes).unflatten(-1, (-1, n))  # (batch, piece, row, J, n)
+            rows = jacobian.new_zeros((batch, patches, max(count.values()), jacobian.shape[2], n))
+            for piece, members in enumerate(joint.patches):
+                for j, p in enumerate(members):
+                    rows[:, p, slots[p, piece]] += jacobian[:, piece, :, j]
+            found.append(rows.flatten(2, 3))
     return found
 
 
