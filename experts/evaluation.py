@@ -13,6 +13,7 @@ from pdesolve.domains.grid import StructuredGrid
 from pdesolve.field import Field
 
 _CHUNK = 1 << 15
+_TOGETHER = 1 << 20
 
 
 def device_of(module: nn.Module) -> torch.device:
@@ -36,10 +37,13 @@ def evaluate(
 
     Notes:
         Works through the nodes in chunks of 32768 and the cases one by one, so that memory beyond the field itself does
-        not grow with either (it does where gradients are recorded).
+        not grow with either (it does where gradients are recorded). A basis that all cases share is made once, and
+        combined for all of them by one matrix product for each chunk.
     """
     coordinates = {axis: value.flatten().to(weights) for axis, value in grid.coordinates().items()}
     owner = decomposition.owner(coordinates)
+    if weights.shape[0] > 1 and ansatz.shares_basis(coordinates, parameters):
+        return Field(_together(ansatz, parameters, coordinates, owner, weights, grid), grid, ansatz.fields)
     cases = []
     for case in range(weights.shape[0]):
         own = {k: v[case : case + 1] if v.shape[0] > 1 else v for k, v in parameters.items()}
@@ -53,3 +57,24 @@ def evaluate(
             parts.append(offset[0, 0] + torch.linalg.vecdot(basis[0, 0], w.unsqueeze(1)))
         cases.append(torch.cat(parts).T.reshape(len(ansatz.fields), *grid.shape))
     return Field(torch.stack(cases), grid, ansatz.fields)
+
+
+def _together(
+    ansatz: Ansatz,
+    parameters: Mapping[str, Tensor],
+    coordinates: Mapping[str, Tensor],
+    owner: Tensor,
+    weights: Tensor,
+    grid: StructuredGrid,
+) -> Tensor:
+    """u of all cases from a basis that they share, (batch, component, *grid)."""
+    batch, patches, _ = weights.shape
+    shaped = {name: value.reshape(-1, 1, 1) for name, value in parameters.items()}
+    values = weights.new_empty((batch, len(ansatz.fields), grid.n_nodes))
+    for patch in range(patches):
+        for nodes in (owner == patch).nonzero()[:, 0].split(max(1, _TOGETHER // batch)):
+            at = {axis: value[nodes].reshape(1, 1, -1) for axis, value in coordinates.items()}
+            offset, basis = ansatz(at, shaped)
+            field = weights[:, patch] @ basis[0, 0].flatten(0, 1).T  # (batch, point * component)
+            values[:, :, nodes] = (offset[:, 0] + field.reshape(batch, *basis.shape[2:4])).mT
+    return values.reshape(batch, len(ansatz.fields), *grid.shape)

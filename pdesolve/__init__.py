@@ -36,6 +36,7 @@ from pdesolve.frames.abstract import (
     AbstractLifting,
     FunctionCoordinates,
     FunctionLifting,
+    JoinedCoordinates,
     NoLifting,
 )
 from pdesolve.frames.additive import AdditiveLifting
@@ -59,6 +60,8 @@ from pdesolve.reference import (
     MethodOfLines,
     diffusion_sorption_family,
     diffusion_sorption_frame,
+    diffusion_sorption_function_family,
+    diffusion_sorption_function_frame,
     diffusion_sorption_problem,
     reference_solution,
 )
@@ -130,6 +133,7 @@ __all__ = [
     "InterfaceRows",
     "Interval",
     "Jet",
+    "JoinedCoordinates",
     "LayerReport",
     "LevenbergMarquardt",
     "LogUniform",
@@ -169,6 +173,8 @@ __all__ = [
     "cartesian_decomposition",
     "diffusion_sorption_family",
     "diffusion_sorption_frame",
+    "diffusion_sorption_function_family",
+    "diffusion_sorption_function_frame",
     "diffusion_sorption_problem",
     "generic_frame",
     "load_expert",

@@ -98,8 +98,8 @@ class _Implicit(torch.autograd.Function):
         problem, minimum = ctx.problem, ctx.minimum
         transform = minimum.transform
         v = cotangent if transform is None else times(transform.mT, cotangent)
-        factor = ctx.factor or _factor(minimum)
-        direction = factor.solve(v)
+        ctx.factor = ctx.factor or _factor(minimum)  # kept: a Jacobian takes one backward pass for each of its rows
+        direction = ctx.factor.solve(v)
         direction = direction if transform is None else times(transform, direction)
         good = minimum.status == SolveStatus.CONVERGED
         if not bool(good.any()):
@@ -107,10 +107,11 @@ class _Implicit(torch.autograd.Function):
         if not bool(good.all()):  # 0 * NaN is NaN: what failed must not enter the reverse pass at all
             problem = problem.healthy(good)
             direction = torch.where(good.unsqueeze(-1), direction, torch.zeros_like(direction))
-        grads = problem.pullback(minimum.w.detach(), -direction)
         needed = ctx.needs_input_grad[3:]
+        grads = problem.pullback(minimum.w.detach(), -direction, needed)
         reduced = [
-            _summed_to(g, t) if want else None for g, t, want in zip(grads, problem.tensors(), needed, strict=True)
+            _summed_to(g, t) if want and g is not None else None
+            for g, t, want in zip(grads, problem.tensors(), needed, strict=True)
         ]
         return (None, None, None, *reduced)
 

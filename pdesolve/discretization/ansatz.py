@@ -63,6 +63,18 @@ class Ansatz(nn.Module):
         factor = torch.stack(_broadcast([full_like(multiplier[f], like) for f in self.fields]), dim=-1)
         return offset, raw.reshape(*shape) * factor.unsqueeze(-1)
 
+    def shares_basis(self, coordinates: Mapping[str, Tensor], parameters: Mapping[str, Tensor]) -> bool:
+        """Whether all cases have the same basis, which is then given once, seen at one of the points.
+
+        Arguments:
+            coordinates: by axis, any shape, at least one point.
+            parameters: by name, (batch, ...).
+        """
+        with torch.no_grad():
+            point = {axis: value.reshape(-1)[:1].reshape(1, 1, 1) for axis, value in coordinates.items()}
+            shaped = {name: value.reshape(-1, 1, 1) for name, value in parameters.items()}
+            return int(self(point, shaped)[1].shape[0]) == 1
+
     def _to_network(self, features: Any) -> Any:
         parameter = next(self.network.parameters(), None)
         return features if parameter is None else features.to(parameter.dtype)

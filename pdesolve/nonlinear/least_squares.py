@@ -50,8 +50,8 @@ class LeastSquares:
     @property
     def shape(self) -> tuple[int, int, int]:
         """(batch, patches, unknowns of a patch)."""
-        batch, patches, _, unknowns = self.rows[0].basis[0].shape
-        return batch, patches, unknowns
+        batch, patches, _ = self.rows[0].offset[0].shape
+        return batch, patches, self.rows[0].basis[0].shape[-1]
 
     @property
     def like(self) -> Tensor:
@@ -75,6 +75,8 @@ class LeastSquares:
         samples, cases = good.any(1), good.all(1)
 
         def patched(t: Tensor) -> Tensor:
+            if t.shape[0] == 1 < good.shape[0]:  # shared: a patch on which no member is good
+                return torch.where(good.any(0).reshape(1, -1, *(1,) * (t.ndim - 2)), t, t[0, p])
             return torch.where(good.reshape(*good.shape, *(1,) * (t.ndim - 2)), t, t[b, p])
 
         def sampled(t: Tensor, keep: Tensor) -> Tensor:
@@ -152,15 +154,13 @@ class LeastSquares:
 
     def linearise(self, w: Tensor) -> Normal:
         """Cost, gradient and Gauss-Newton matrix at w."""
-        diagonal = self.zeros().unsqueeze(-1).expand(*self.shape, self.shape[2])
+        diagonal = w.new_zeros((*self.shape, self.shape[2]))
         gradient, total, size = self.zeros(), w.new_zeros(w.shape[:2]), w.new_zeros(w.shape[:2])
         for block in self.rows:
             rows = block.linearise(w)
             size = size + rows.size
             for r, slopes in zip(rows.residual, rows.slopes, strict=True):
-                j = block.jacobian(slopes, block.scratch)
-                diagonal = diagonal + j.mT @ j
-                gradient = gradient + transposed_times(j, r)
+                block.add_products(r, slopes, diagonal, gradient)
                 total = total + r.square().sum(-1)
         cost = self.by_member(total)
         coupling: dict[Edge, Tensor] = {}
@@ -168,8 +168,8 @@ class LeastSquares:
             (a, b), (aa, bb, cross) = interface.weighted, interface.products
             r = interface.residual(w)
             cost = cost + r.square().sum(dim=(1, 2))[:, None]
-            gradient = interface.scatter(gradient, transposed_times(a, r), -transposed_times(b, r))
-            diagonal = interface.scatter(diagonal, aa, bb)
+            interface.add(gradient, transposed_times(a, r), -transposed_times(b, r))
+            interface.add(diagonal, aa, bb)
             for e, edge in enumerate(interface.edges):
                 coupling[edge] = coupling.get(edge, 0.0) + cross[:, e]
         columns = (diagonal.diagonal(dim1=-2, dim2=-1).clamp_min(0).sqrt() * w.abs()).sum(-1)
@@ -195,17 +195,25 @@ class LeastSquares:
             diagonal = diagonal + block.curvature(w)
         return BlockMatrix(diagonal, gram.coupling, gram.edges)
 
-    def pullback(self, w: Tensor, direction: Tensor) -> list[Tensor]:
-        """∂/∂tensors of (gradient of the cost) · direction, in the order of ``tensors()``."""
-        rows = [g for block in self.rows for g in block.pullback(w, direction)]
-        return rows + [g for interface in self.interfaces for g in interface.pullback(w, direction)]
+    def pullback(self, w: Tensor, direction: Tensor, wanted: Sequence[bool] | None = None) -> list[Tensor | None]:
+        """∂/∂tensors of (gradient of the cost) · direction, in the order of ``tensors()``.
+
+        Arguments:
+            wanted: for each tensor; what is not wanted is left out as None where that saves work (default all).
+        """
+        queue = [True] * len(self.tensors()) if wanted is None else list(wanted)
+        found: list[Tensor | None] = []
+        blocks: tuple[RowBlock | InterfaceBlock, ...] = (*self.rows, *self.interfaces)
+        for block in blocks:
+            start = len(found)
+            found += block.pullback(w, direction, queue[start : start + len(block.tensors())])
+        return found
 
 
 def select(accepted: Tensor, new: Normal, old: Normal) -> Normal:
     """``new`` for the members in ``accepted``, ``old`` for the others."""
-    block = accepted[..., None, None]
-    coupling = torch.where(block, new.gram.coupling, old.gram.coupling) if old.gram.edges else old.gram.coupling
-    gram = replace(old.gram, diagonal=torch.where(block, new.gram.diagonal, old.gram.diagonal), coupling=coupling)
+    diagonal = torch.where(accepted[..., None, None], new.gram.diagonal, old.gram.diagonal)
+    gram = replace(old.gram, diagonal=diagonal)  # rows between patches are linear: their blocks are the same at every w
     return Normal(
         torch.where(accepted, new.cost, old.cost),
         torch.where(accepted.unsqueeze(-1), new.gradient, old.gradient),
@@ -215,4 +223,8 @@ def select(accepted: Tensor, new: Normal, old: Normal) -> Normal:
 
 
 def _stacked(coupling: dict[Edge, Tensor], like: Tensor) -> Tensor:
-    return torch.stack(list(coupling.values()), 1) if coupling else like[:, :0]
+    """(batch, edge, N, N)."""
+    if not coupling:
+        return like[:, :0]
+    found = torch.stack(list(coupling.values()), 1)
+    return found.expand(like.shape[0], *found.shape[1:])
