@@ -1,7 +1,7 @@
 """The diffusion coefficient from 20 noisy values of u: through the constraint layer, and around the classical solver.
 
-Both are SciPy's least_squares on the same data. The layer gives the Jacobian by its adjoint, on a basis trained for half
-a minute without any solution data; the classical solver is differenced.
+Both are SciPy's least_squares on the same data. The layer gives the Jacobian by its adjoint, on a basis trained for
+less than a minute without any solution data; the classical solver is differenced.
 
     python examples/parameter_recovery.py
 """

@@ -15,11 +15,11 @@ from pathlib import Path
 
 import torch
 
+from pdesolve.domains.decomposition import cartesian_decomposition
 from pdesolve.domains.sampling import AbstractSampler
 from pdesolve.experts.coupling import InterfaceRows
 from pdesolve.experts.mixture import MixtureOfExperts
 from pdesolve.experts.parametric import parametric_expert, soft_expert
-from pdesolve.domains.decomposition import cartesian_decomposition
 from pdesolve.frames.generic import Frame, generic_frame
 from pdesolve.problem import ProblemFamily
 from pdesolve.reference.benchmarks import REFERENCE_METHOD, reference_solution
