@@ -144,7 +144,9 @@ class Collocation(AbstractDiscretization):
             raise ValueError(f"a derivative along {sorted(missing)} was asked for on axes {tuple(points.coordinates)}")
         at = {axis: value.unsqueeze(0) for axis, value in points.coordinates.items()}
         shaped = {name: value.reshape(-1, 1, 1) for name, value in parameters.items()}
-        parts = [shaped] if basis.shares_basis(at, shaped) else _chunks(shaped, next(iter(at.values())))
+        parts = _chunks(shaped, next(iter(at.values())))
+        if len(parts) > 1 and basis.shares_basis(at, shaped):
+            parts = [shaped]
         pieces = [self.differentiation.derivatives(basis, at, part, derivatives) for part in parts]
         offset, fields = pieces[0] if len(pieces) == 1 else (_joined([p[k] for p in pieces]) for k in (0, 1))
         return Expansion(fields, offset)
