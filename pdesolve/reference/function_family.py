@@ -31,7 +31,7 @@ def diffusion_sorption_function_family() -> ProblemFamily:
 
     Notes:
         The state between the layers is not steady: by t = 500 its mode j has decayed by exp(-(j π)² D T / R), for j = 1
-        to 0.86 for the slowest members and 0.15 for the fastest.
+        to 0.86 for the slowest members and 0.12 for the fastest.
 
     Source: as for ``diffusion_sorption_problem``; the initial functions are this package's.
     """
