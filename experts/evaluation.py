@@ -14,6 +14,7 @@ from pdesolve.experts.grouping import grouped
 from pdesolve.field import Field
 
 _CHUNK = 1 << 15
+_TOGETHER = 1 << 20
 
 
 def device_of(module: nn.Module) -> torch.device:
@@ -37,10 +38,13 @@ def evaluate(
 
     Notes:
         Works through the nodes in chunks of 32768 and the cases one by one, so that memory beyond the field itself does
-        not grow with either (it does where gradients are recorded).
+        not grow with either (it does where gradients are recorded). A basis that all cases share is made once, and
+        combined for all of them by one matrix product for each chunk.
     """
     coordinates = {axis: value.flatten().to(weights) for axis, value in grid.coordinates().items()}
     blend = decomposition.blend(coordinates)
+    if weights.shape[0] > 1 and not ansatz.patchwise and ansatz.shares_basis(coordinates, parameters):
+        return Field(_together(ansatz, parameters, coordinates, blend, weights, grid), grid, ansatz.fields)
     cases = []
     for case in range(weights.shape[0]):
         own = {k: v[case : case + 1] if v.shape[0] > 1 else v for k, v in parameters.items()}
@@ -88,3 +92,26 @@ def _combined_by_patch(
     found = values[groups.there] * share[groups.table][groups.there].unsqueeze(-1)
     u: Tensor = found.new_zeros(there.shape[1], found.shape[-1]).index_add(0, which[groups.there], found)
     return u
+
+
+def _together(
+    ansatz: AbstractAnsatz,
+    parameters: Mapping[str, Tensor],
+    coordinates: Mapping[str, Tensor],
+    blend: Blend,
+    weights: Tensor,
+    grid: StructuredGrid,
+) -> Tensor:
+    """u of all cases from a basis that they share, (batch, component, *grid): a sum over patches and their shares."""
+    batch, patches, _ = weights.shape
+    shaped = {name: value.reshape(-1, 1, 1) for name, value in parameters.items()}
+    values = weights.new_zeros((batch, len(ansatz.fields), grid.n_nodes))
+    for patch in range(patches):
+        for index, share in zip(blend.index, blend.weight, strict=True):
+            for nodes in ((index == patch) & (share > 0)).nonzero()[:, 0].split(max(1, _TOGETHER // batch)):
+                at = {axis: value[nodes].reshape(1, 1, -1) for axis, value in coordinates.items()}
+                offset, basis = ansatz(at, shaped)
+                field = weights[:, patch] @ basis[0, 0].flatten(0, 1).T  # (batch, point * component)
+                u = offset[:, 0] + field.reshape(batch, *basis.shape[2:4])
+                values[:, :, nodes] += (share[nodes].unsqueeze(-1) * u).mT
+    return values.reshape(batch, len(ansatz.fields), *grid.shape)

@@ -45,6 +45,7 @@ from pdesolve.frames.abstract import (
     AbstractLifting,
     FunctionCoordinates,
     FunctionLifting,
+    JoinedCoordinates,
     NoLifting,
 )
 from pdesolve.frames.additive import AdditiveLifting
@@ -68,6 +69,8 @@ from pdesolve.reference import (
     MethodOfLines,
     diffusion_sorption_family,
     diffusion_sorption_frame,
+    diffusion_sorption_function_family,
+    diffusion_sorption_function_frame,
     diffusion_sorption_problem,
     reference_solution,
 )
@@ -146,6 +149,7 @@ __all__ = [
     "InterfaceRows",
     "Interval",
     "Jet",
+    "JoinedCoordinates",
     "LayerReport",
     "LevenbergMarquardt",
     "LogUniform",
@@ -194,6 +198,8 @@ __all__ = [
     "cartesian_decomposition",
     "diffusion_sorption_family",
     "diffusion_sorption_frame",
+    "diffusion_sorption_function_family",
+    "diffusion_sorption_function_frame",
     "diffusion_sorption_problem",
     "generic_frame",
     "load_expert",

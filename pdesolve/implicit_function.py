@@ -46,11 +46,13 @@ class ImplicitFunction:
             them.
         factor: the last factor of H, and the c it belongs to.
         forward_modes: how many levels of forward mode have asked for a derivative.
+        wanted: which of the problem's tensors require gradients, seen outside transforms; empty for all.
     """
 
     structure: LeastSquares
     factor: list[tuple[Tensor, BlockCholesky]] = field(default_factory=list)
     forward_modes: int = 0
+    wanted: tuple[bool, ...] = ()
 
     @staticmethod
     def of(problem: LeastSquares) -> ImplicitFunction:
@@ -65,6 +67,8 @@ class ImplicitFunction:
         """
         transform = found.c.unsqueeze(-1)[..., :0] if found.transform is None else found.transform
         constants = (found.status, found.gram.diagonal, found.gram.coupling, found.ridge, transform)
+        if torch._C._functorch.peek_interpreter_stack() is None:
+            self.wanted = tuple(t.requires_grad for t in problem.tensors())
         c: Tensor = _Minimiser.apply(self, found.c, *constants, *problem.parts())  # type: ignore[no-untyped-call]
         return c
 
@@ -283,8 +287,10 @@ class _Pullback(torch.autograd.Function):
     def forward(function: ImplicitFunction, direction: Tensor, *tensors: Tensor) -> tuple[Tensor, ...]:
         _require_plain(direction)
         point = function.at(tensors)
-        grads = point.problem.pullback(point.weights(point.c), point.weights(direction))
-        return tuple(point.problem.zeroed(point.good, grads))
+        wanted = function.wanted or None
+        grads = point.problem.pullback(point.weights(point.c), point.weights(direction), wanted, point.good)
+        every = zip(grads, function.theta(tensors), strict=True)
+        return tuple(t.new_zeros(()).expand(t.shape) if grad is None else grad for grad, t in every)
 
     @staticmethod
     def setup_context(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, ...]) -> None:

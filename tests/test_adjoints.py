@@ -10,6 +10,7 @@ import torch
 from helpers import ADJOINTS, LEVELS, least_squares, solve_with, uniform
 from torch import Tensor
 
+from pdesolve import implicit_function as implicit_module
 from pdesolve.implicit import DetachedAdjoint, ImplicitAdjoint
 from pdesolve.nonlinear.least_squares import LeastSquares
 from pdesolve.nonlinear.levenberg_marquardt import LevenbergMarquardt
@@ -303,3 +304,22 @@ def test_a_linear_problem_agrees_with_cvxpylayers(seed):
     torch.testing.assert_close(found, exact, rtol=1e-6, atol=1e-7)
     for a, b in zip(torch.autograd.grad(scalar_of(found), (basis, data)), expected, strict=True):
         torch.testing.assert_close(a, b, rtol=1e-4, atol=1e-5)
+
+
+def test_a_jacobian_row_by_row_factorises_once(monkeypatch):
+    """Each further backward pass through one solve uses the factor of the first, and gives what it would alone."""
+    problem, solver, made = least_squares(patches=2, noise=0.5), LevenbergMarquardt(), []
+    real = implicit_module.hessian_factor
+    monkeypatch.setattr(implicit_module, "hessian_factor", lambda *args: made.append(0) or real(*args))
+
+    def weights():
+        leaves = [t.clone().requires_grad_() for t in problem.tensors()]
+        return leaves, solve_with(ImplicitAdjoint(polish=float("inf")), solver)(problem.with_tensors(leaves)).w
+
+    leaves, w = weights()
+    together = [torch.autograd.grad(w[0, 0, i], leaves, retain_graph=True) for i in range(3)]
+    assert len(made) == 1
+    for i, rows in enumerate(together):
+        fresh, again = weights()
+        alone = torch.autograd.grad(again[0, 0, i], fresh)
+        assert all(torch.equal(a, b) for a, b in zip(rows, alone, strict=True))

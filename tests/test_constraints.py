@@ -21,6 +21,7 @@ from pdesolve.experts.coupling import InterfaceRows
 from pdesolve.experts.hard_constraint_layer import HardConstraintLayer
 from pdesolve.experts.mass_balance import MassBalance
 from pdesolve.experts.mixture import MixtureOfExperts
+from pdesolve.experts.partition_of_unity import PartitionOfUnity
 from pdesolve.experts.rows import RowCounts
 from pdesolve.frames.transfinite import TransfiniteLifting
 from pdesolve.implicit import DetachedAdjoint, ImplicitAdjoint
@@ -674,3 +675,21 @@ def test_a_family_trains_under_constraints() -> None:
 def test_bad_constraints(make: Any, error: type[Exception], match: str) -> None:
     with pytest.raises(error, match=match):
         make()
+
+
+def test_constraints_do_not_run_under_transforms() -> None:
+    problem = constrained(least_squares(patches=1))
+
+    def first(basis: Tensor) -> Tensor:
+        leaves = [basis, *problem.tensors()[1:]]
+        return solve(problem.with_tensors(leaves)).w.sum()
+
+    with pytest.raises(NotImplementedError, match=r"plain autograd"):
+        torch.func.grad(first)(problem.tensors()[0].detach())
+
+
+def test_blended_patches_take_no_constraints() -> None:
+    case = EXACT_CASES[0]
+    layer = grid_layer(case, {"x": 2}, coupling=PartitionOfUnity(), constraints=[Bounds(0.0, None)])
+    with pytest.raises(ValueError, match="patches without overlap"):
+        layer(torch.ones(1, 2, *case.grid.shape, dtype=torch.float64))

@@ -8,6 +8,8 @@ import sys
 from pathlib import Path
 from types import ModuleType
 
+import pytest
+
 ROOT = Path(__file__).resolve().parents[1]
 
 
@@ -41,3 +43,15 @@ def test_a_short_demo(tmp_path: Path) -> None:
         assert (tmp_path / f"{name}.png").stat().st_size > 10_000
     assert (tmp_path / "solution.vtkhdf").exists()
     assert (tmp_path / "expert.safetensors").exists()
+
+
+def test_parameters_are_recovered_as_by_the_classical_solver(tmp_path: Path) -> None:
+    picture = tmp_path / "new" / "recovery.png"
+    assert load("parameter_recovery").main(steps=30, seeds=1, figure=picture) < 0.2  # 0.003 after the example's 300
+    assert picture.stat().st_size > 30_000
+
+
+def test_many_cases_at_once(capsys: pytest.CaptureFixture[str]) -> None:
+    error = load("many_cases").main(cases=40, steps=30, compared=2)
+    assert error < 2e-3  # 2e-2 untrained with 16 fields
+    assert "classical in a batch" in capsys.readouterr().out

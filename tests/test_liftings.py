@@ -12,9 +12,16 @@ from torch import Tensor
 
 from pdesolve.condition import Dirichlet, InitialCondition, Neumann, Robin, value_at
 from pdesolve.domains import Box, Interval, StructuredGrid, TimeInterval
-from pdesolve.frames.abstract import AbstractLifting, FunctionCoordinates, FunctionLifting, points_at
+from pdesolve.frames.abstract import (
+    AbstractLifting,
+    FunctionCoordinates,
+    FunctionLifting,
+    JoinedCoordinates,
+    points_at,
+)
 from pdesolve.frames.additive import AdditiveLifting
 from pdesolve.frames.agreement import fluxes_disagree
+from pdesolve.frames.check import check_imposed
 from pdesolve.frames.diffusivity import largest_diffusivity, prescribed_values
 from pdesolve.frames.generic import generic_frame
 from pdesolve.frames.similarity import SimilarityCoordinates, SimilarityLifting
@@ -319,7 +326,88 @@ def test_diffusivity_is_read_off_the_residual_with_its_gradient():
     assert grad.tolist() == pytest.approx([3.0, 6.0])
 
 
+def points_of(problem: Problem, **parameters: list[float]) -> Any:
+    """Eleven points inside the domain, for members with some parameters."""
+    unit = torch.linspace(0.1, 0.9, 11, dtype=torch.float64)
+    at = {}
+    for i, axis in enumerate(problem.domain.axes):
+        lower, upper = problem.domain.bounds(axis)
+        at[axis] = (lower + (upper - lower) * unit.roll(3 * i)).reshape(1, 1, -1)
+    given = {name: torch.tensor(values, dtype=torch.float64) for name, values in parameters.items()}
+    return points_at(at, {k: v.reshape(-1, 1, 1) for k, v in problem.batch_parameters(given).items()})
+
+
+def test_joined_coordinates_are_the_features_of_all():
+    first, second = SimilarityCoordinates(jump()), FunctionCoordinates(lambda x: 2.0 * x, lambda t, kappa: t * kappa)
+    both, at = JoinedCoordinates(first, second), points_of(jump(), kappa=[0.1, 0.3])
+    assert both.n_features == first.n_features + 2
+    found = both(at)
+    assert len(found) == both.n_features
+    for a, b in zip(found, [*first(at), *second(at)], strict=True):
+        assert torch.equal(a, b)
+
+
+def test_one_scale_for_all_members_is_that_of_the_member_it_belongs_to():
+    """Coordinates and multiplier no longer differ between members; for the member of that scale nothing changes."""
+    own, all_alike = SimilarityCoordinates(jump()), SimilarityCoordinates(jump(), diffusivity=KAPPA)
+    at = points_of(jump(), kappa=[KAPPA, 2.0 * KAPPA])
+    for a, b in zip(own(at), all_alike(at), strict=True):
+        assert b.shape[0] == 1
+        torch.testing.assert_close(a[:1], b, rtol=1e-14, atol=1e-14)
+    free, fixed = SimilarityLifting(jump()), SimilarityLifting(jump(), diffusivity=KAPPA)
+    assert free.multiplier(at)["u"].shape[0] == 2
+    assert fixed.multiplier(at)["u"].shape[0] == 1
+    for name in ("lift", "multiplier"):
+        a, b = getattr(free, name)(at)["u"], getattr(fixed, name)(at)["u"]
+        torch.testing.assert_close(a[:1], b[:1], rtol=1e-14, atol=1e-14)
+
+
+def bump() -> Problem:
+    """A wave between two walls that contradict it: it decays while the layers grow."""
+    wave = InitialCondition(lambda x: 0.5 + torch.cos(3.0 * x))
+    return heat(wave, Dirichlet(1.0, on="left"), Dirichlet(-2.0, on="right"))
+
+
+def test_the_state_between_the_layers_takes_the_place_of_the_initial_value():
+    problem = bump()
+
+    def decaying(x: Any, t: Any, kappa: Tensor) -> Any:
+        return 0.5 + torch.cos(3.0 * x) * torch.exp(t * kappa * (-9.0))
+
+    at, early = points_of(problem), Problem(Heat(KAPPA), problem.domain, problem.conditions)
+    start = problem.domain.bounds("t")[0]
+    lifting = SimilarityLifting(problem, between=lambda x, t, kappa: decaying(x, t - start, kappa))
+    check_imposed(early, lifting, problem.batch_parameters())  # the initial and boundary values are met as before
+    near = points_at({"t": at.t * 0.0 + start + 1e-9, "x": at.x}, {"kappa": at.kappa})
+    torch.testing.assert_close(lifting.lift(near)["u"], decaying(near.x, 0.0 * near.t, KAPPA), rtol=1e-6, atol=1e-6)
+    plain = SimilarityLifting(problem)
+    assert torch.equal(lifting.multiplier(at)["u"], plain.multiplier(at)["u"])
+    assert float((lifting.lift(at)["u"] - plain.lift(at)["u"]).abs().max()) > 0.05
+
+
 # Bad inputs.
+
+
+@pytest.mark.parametrize("value", [0.0, -1.0, float("nan"), float("inf")])
+def test_a_scale_that_is_none_is_refused(value):
+    with pytest.raises(ValueError, match="diffusivity must be"):
+        SimilarityCoordinates(jump(), diffusivity=value)
+    with pytest.raises(ValueError, match="diffusivity must be"):
+        SimilarityLifting(jump(), diffusivity=value)
+
+
+def test_a_state_between_the_layers_must_fit_the_problem():
+    with pytest.raises(ValueError, match=r"between: its function reads 'kapa'.*'kappa'"):
+        SimilarityLifting(jump(), between=lambda kapa: kapa)
+    with pytest.raises(ValueError, match="condition of 'u' on 'initial', but there g misses it"):
+        check_imposed(jump(), SimilarityLifting(jump(), between=0.4), jump().batch_parameters())
+
+
+def test_only_coordinate_maps_are_joined():
+    with pytest.raises(ValueError, match="at least one"):
+        JoinedCoordinates()
+    with pytest.raises(TypeError, match="got function: use FunctionCoordinates"):
+        JoinedCoordinates(SimilarityCoordinates(jump()), lambda x: x)
 
 
 def test_similarity_needs_one_parabolic_field():

@@ -70,6 +70,7 @@ class Plan:
         cases: held-out members on which errors are measured.
         timed_cases: those of them that the classical solver is timed on.
         x_stride: every how many nodes of PDEBench's grid.
+        family: makes the family.
     """
 
     steps: int
@@ -77,21 +78,21 @@ class Plan:
     cases: int
     timed_cases: int
     x_stride: int
+    family: Callable[[], ProblemFamily] = diffusion_sorption_family
 
     def test_cases(self) -> dict[str, Tensor]:
         """Held-out members, from a seed that no training uses."""
-        return diffusion_sorption_family().sample(self.cases, torch.Generator().manual_seed(TEST_SEED))
+        return self.family().sample(self.cases, torch.Generator().manual_seed(TEST_SEED))
 
     def grid(self) -> StructuredGrid:
         """PDEBench's nodes, every ``x_stride``-th in space."""
-        nodes = benchmark_coordinates()
-        domain = diffusion_sorption_family().problem.domain
+        nodes, domain = benchmark_coordinates(), self.family().problem.domain
         return StructuredGrid(("t", "x"), (nodes["t"], nodes["x"][:: self.x_stride]), domain)
 
     def reference(self) -> Tensor:
         """Converged solutions, (case, 1, t, x); the frame t = 0 is the initial value everywhere."""
         values = reference_solution(
-            diffusion_sorption_family().problem, self.test_cases(), benchmark_coordinates(), cache=data_folder()
+            self.family().problem, self.test_cases(), benchmark_coordinates(), cache=data_folder()
         )
         return values[..., :: self.x_stride]
 
@@ -247,7 +248,7 @@ def train_all(jobs: Sequence[Job], plan: Plan) -> list[Outcomes]:
 def trained(task: tuple[Job, int, Plan]) -> dict[str, Outcome]:
     """Train one method from one seed, and evaluate it in each of its ways."""
     job, seed, plan = task
-    family, method = diffusion_sorption_family(), job.method
+    family, method = plan.family(), job.method
     expert = method.build(family, seed, method.sampler)
     settings = TrainingSettings(
         steps=plan.steps if job.seconds is None else _steps_within(job.seconds, method, family, seed),

@@ -69,6 +69,19 @@ class AbstractAnsatz(nn.Module, abc.ABC):
         factor = torch.stack(_broadcast([full_like(multiplier[f], like) for f in self.fields]), dim=-1)
         return offset, raw.reshape(*shape) * factor.unsqueeze(-1)
 
+    def shares_basis(self, coordinates: Mapping[str, Tensor], parameters: Mapping[str, Tensor]) -> bool:
+        """Whether all cases have the same basis, which is then given once, seen at one of the points.
+
+        Arguments:
+            coordinates: by axis, any shape, at least one point.
+            parameters: by name, (batch, ...).
+        """
+        with torch.no_grad():
+            point = {axis: value.reshape(-1)[:1].reshape(1, 1, 1) for axis, value in coordinates.items()}
+            shaped = {name: value.reshape(-1, 1, 1) for name, value in parameters.items()}
+            first = torch.zeros(1, dtype=torch.int64, device=next(iter(point.values())).device)
+            return int(self(point, shaped, first)[1].shape[0]) == 1
+
 
 @final
 class Ansatz(AbstractAnsatz):

@@ -148,6 +148,8 @@ class Collocation(AbstractDiscretization):
         at = {axis: value.unsqueeze(0) for axis, value in points.coordinates.items()}
         shaped = {name: value.reshape(-1, 1, 1) for name, value in parameters.items()}
         groups = _chunks(shaped, next(iter(at.values())))
+        if len(groups) > 1 and basis.shares_basis(at, shaped):
+            groups = [shaped]
         pieces = [self.differentiation.derivatives(basis, at, part, derivatives, points.patches) for part in groups]
         cases = max((value.shape[0] for value in groups[0].values()), default=1)
         offset, fields = pieces[0] if len(pieces) == 1 else (_joined([p[k] for p in pieces], cases) for k in (0, 1))

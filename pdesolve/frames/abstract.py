@@ -84,6 +84,36 @@ class FunctionCoordinates(AbstractCoordinateMap):
 
 
 @final
+class JoinedCoordinates(AbstractCoordinateMap):
+    """The features of several maps, one after another.
+
+    Arguments:
+        maps: such as ``SimilarityCoordinates(problem)``, and ``FunctionCoordinates`` of what else matters.
+
+    Raises:
+        TypeError: something that is no coordinate map.
+        ValueError: no map.
+    """
+
+    def __init__(self, *maps: AbstractCoordinateMap) -> None:
+        if not maps:
+            raise ValueError("there must be at least one coordinate map to join, got none")
+        for part in maps:
+            if not isinstance(part, AbstractCoordinateMap):
+                raise TypeError(
+                    f"only coordinate maps can be joined, got {type(part).__name__}: use FunctionCoordinates"
+                )
+        self._maps = maps
+
+    @property
+    def n_features(self) -> int:
+        return sum(part.n_features for part in self._maps)
+
+    def __call__(self, at: Points) -> list[Any]:
+        return [feature for part in self._maps for feature in part(at)]
+
+
+@final
 class FunctionLifting(AbstractLifting):
     """A user's own lifting for one field.
 
@@ -164,6 +194,7 @@ __all__ = [
     "AbstractLifting",
     "FunctionCoordinates",
     "FunctionLifting",
+    "JoinedCoordinates",
     "NoLifting",
     "Points",
     "full_like",

@@ -18,7 +18,8 @@ from typing import Any, final
 import torch
 from torch import Tensor
 
-from pdesolve.condition import FaceCondition, value_at
+from pdesolve.condition import FaceCondition, Value, check_value, value_at
+from pdesolve.domains.geometry import finite_float
 from pdesolve.frames.abstract import AbstractCoordinateMap, AbstractLifting, Points, full_like
 from pdesolve.frames.diffusivity import is_parabolic, largest_diffusivity
 from pdesolve.problem import AbstractDistribution, Problem
@@ -33,9 +34,13 @@ class SimilarityScale:
     Arguments:
         problem: parabolic along ``axis``.
         axis: the space axis.
+        diffusivity: κ > 0 for all members (default: member by member, the largest that the conditions' values give).
+
+    Raises:
+        ValueError: a problem that is not parabolic; κ that is not positive and finite.
     """
 
-    def __init__(self, problem: Problem, axis: str = "x") -> None:
+    def __init__(self, problem: Problem, axis: str = "x", diffusivity: float | None = None) -> None:
         if not is_parabolic(problem, axis):
             raise ValueError(
                 f"similarity coordinates need an equation of first order in t and second in {axis}: this one is of "
@@ -44,6 +49,9 @@ class SimilarityScale:
         self.problem, self.axis = problem, axis
         self.lower, self.upper = problem.domain.bounds(axis)
         self.start, self.end = problem.domain.bounds("t")
+        if diffusivity is not None and not finite_float(diffusivity, "diffusivity") > 0.0:
+            raise ValueError(f"diffusivity must be > 0, got {diffusivity!r}")
+        self.diffusivity = diffusivity
 
     def elapsed(self, at: Points) -> Any:
         """(t - t0) / (t1 - t0), kept above 1e-12 so that its square root has a derivative."""
@@ -60,6 +68,8 @@ class SimilarityScale:
         return x - self.lower if side < 0 else self.upper - x
 
     def _kappa(self, at: Points) -> Tensor:
+        if self.diffusivity is not None:
+            return torch.full((1, 1, 1), self.diffusivity, dtype=at[self.axis].dtype, device=at[self.axis].device)
         flat = {name: at[name].reshape(-1) for name in self.problem.parameters}
         kappa = largest_diffusivity(self.problem, self.axis, flat).reshape(-1, 1, 1)
         return kappa.to(at[self.axis].device)  # without parameters it knows no device
@@ -75,17 +85,25 @@ class SimilarityCoordinates(AbstractCoordinateMap):
         problem: parabolic along ``axis``.
         axis: the space axis (default "x").
         varied: parameters to append, by name, with the distribution whose range is mapped to [-1, 1] (default none).
+        diffusivity: κ of L for all members; default the largest of each member.
 
     Raises:
-        ValueError: a problem that is not of first order in t and second along ``axis``.
+        ValueError: a problem that is not of first order in t and second along ``axis``; κ that is not positive.
+
+    Good values: ``largest_diffusivity`` of a typical member for ``diffusivity``, and nothing ``varied``, where many
+    members whose κ hardly differs are solved at once: the basis is then computed once for all of them.
 
     Source: Boltzmann, Annalen der Physik 53 (1894), for the variable x/sqrt t.
     """
 
     def __init__(
-        self, problem: Problem, axis: str = "x", varied: Mapping[str, AbstractDistribution] | None = None
+        self,
+        problem: Problem,
+        axis: str = "x",
+        varied: Mapping[str, AbstractDistribution] | None = None,
+        diffusivity: float | None = None,
     ) -> None:
-        self.scale = SimilarityScale(problem, axis)
+        self.scale = SimilarityScale(problem, axis, diffusivity)
         self.varied = dict(varied or {})
 
     @property
@@ -116,11 +134,11 @@ class _Face:
 class SimilarityLifting(AbstractLifting):
     """u = g + m v for a parabolic problem on an interval with conditions that may disagree at its corners.
 
-        g = (u0 Π E_f + Σ_f c_f (1 - E_f) Π_{e≠f} E_e) / (sum of the weights)
+        g = (ũ0 Π E_f + Σ_f c_f (1 - E_f) Π_{e≠f} E_e) / (sum of the weights)
         m = Π E_f (Σ_f exp(-decay z_f²) + interior τ^start),   τ = (t - t0)/(t1 - t0)
 
-    with E_f the ramp of face f and c_f = γ/α its steady value. The initial condition and every Dirichlet condition
-    hold exactly; Robin and Neumann ones enter as rows, the ramp making what is left of them small.
+    with E_f the ramp of face f, c_f = γ/α its steady value and ũ0 = u0, or ``between``. The initial condition and every
+    Dirichlet condition hold exactly; Robin and Neumann ones enter as rows, the ramp making what is left of them small.
 
     Arguments:
         problem: one field, parabolic along ``axis``.
@@ -130,9 +148,12 @@ class SimilarityLifting(AbstractLifting):
             a steady state, such as a constant without a source: then nothing happens there before the layers arrive.
         start: power with which that correction starts in time (default 1; 0.5 where a flux condition contradicts the
             initial slope).
+        between: what u0 becomes between the layers where it is no steady state, a function of axes and parameters that
+            equals it at t0 (default u0 itself): the nearer to the solution there, the less is left for v.
+        diffusivity: κ of L for all members; default the largest of each member.
 
     Raises:
-        ValueError: several fields, or not parabolic.
+        ValueError: several fields, or not parabolic; κ that is not positive. At a solve, ``between`` that misses u0.
 
     Notes:
         In one space dimension. The layers' width uses the largest diffusivity that the conditions' values give; for a
@@ -140,17 +161,30 @@ class SimilarityLifting(AbstractLifting):
     """
 
     def __init__(
-        self, problem: Problem, axis: str = "x", decay: float = 0.7, interior: float = 1.0, start: float = 1.0
+        self,
+        problem: Problem,
+        axis: str = "x",
+        decay: float = 0.7,
+        interior: float = 1.0,
+        start: float = 1.0,
+        between: Value | None = None,
+        diffusivity: float | None = None,
     ) -> None:
         if len(problem.field_names) != 1:
             raise ValueError(f"SimilarityLifting takes one field, the problem has {problem.field_names}")
-        self.scale = SimilarityScale(problem, axis)
+        self.scale = SimilarityScale(problem, axis, diffusivity)
         self.problem, self.decay, self.interior, self.start = problem, decay, interior, start
         self.field = problem.field_names[0]
+        self.between = problem.resolved.initial[self.field, 0]
+        if between is not None:
+            known = {name: torch.full((2,), value, dtype=torch.float64) for name, value in problem.parameters.items()}
+            known |= {a: torch.tensor(problem.domain.bounds(a), dtype=torch.float64) for a in problem.domain.axes}
+            check_value(between, known, "between")
+            self.between = between
 
     def lift(self, at: Points) -> dict[str, Any]:
         faces = self._faces(at)
-        start = value_at(self.problem.resolved.initial[self.field, 0], at)
+        start = value_at(self.between, at)
         rest: Any = 1.0
         for face in faces:
             rest = face.ramp * rest

@@ -33,7 +33,9 @@ class BlockMatrix:
 
     def shifted(self, addition: Tensor) -> BlockMatrix:
         """With ``addition`` (*batch, P, N) on the diagonal."""
-        return BlockMatrix(self.diagonal + torch.diag_embed(addition), self.coupling, self.edges)
+        diagonal = self.diagonal.clone()
+        diagonal.diagonal(dim1=-2, dim2=-1).add_(addition)
+        return BlockMatrix(diagonal, self.coupling, self.edges)
 
     def matvec(self, x: Tensor) -> Tensor:
         """A x for x (*batch, P, N)."""
@@ -92,8 +94,8 @@ class BlockCholesky:
             nodes = torch.tensor(level.nodes, device=diagonal.device)
             block = diagonal[..., nodes, :, :]
             factor, info = torch.linalg.cholesky_ex(block)
-            failed[..., nodes] = (info != 0) | ~torch.isfinite(factor).all(dim=-1).all(dim=-1)
-            root = factor.diagonal(dim1=-2, dim2=-1)
+            root = factor.diagonal(dim1=-2, dim2=-1)  # every entry of a row enters its pivot, NaN too
+            failed[..., nodes] = (info != 0) | ~torch.isfinite(root).all(dim=-1)
             pivots[..., nodes] = (root.amin(-1) / root.amax(-1)) ** 2
             panels = _eliminate(level, factor, diagonal, coupling)
             rounds.append(_Round(level, factor, panels))

@@ -64,8 +64,11 @@ class _Constrained(torch.autograd.Function):
         adjoint = _adjoint(minimum, torch.where(good.unsqueeze(-1), cotangent, 0.0), good)
         bare = replace(problem, constraints=())
         w = torch.where(good.unsqueeze(-1), minimum.w.detach(), 0.0)
-        grads = bare.zeroed(good, bare.pullback(w, -adjoint.x)) + _of_constraints(problem, minimum, adjoint, w)
-        reduced = [g.sum_to_size(t.shape) if want else None for g, t, want in zip(grads, tensors, needed, strict=True)]
+        grads = bare.pullback(w, -adjoint.x, good=good) + _of_constraints(problem, minimum, adjoint, w)
+        reduced = [
+            g.sum_to_size(t.shape) if want and g is not None else None
+            for g, t, want in zip(grads, tensors, needed, strict=True)
+        ]
         return (None, None, *reduced)
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from itertools import islice
+from typing import TypeVar
 
 import torch
 from torch import Tensor
@@ -14,6 +15,8 @@ from pdesolve.linalg.elimination import Edge
 from pdesolve.nonlinear.constraints import LinearConstraints
 from pdesolve.nonlinear.joint_rows import JointBlock
 from pdesolve.nonlinear.rows import InterfaceBlock, RowBlock, times, transposed_times
+
+_Item = TypeVar("_Item")
 
 
 @dataclass(frozen=True, eq=False)
@@ -62,8 +65,8 @@ class LeastSquares:
     @property
     def shape(self) -> tuple[int, int, int]:
         """(batch, patches, unknowns of a patch)."""
-        batch, patches, _, unknowns = self.rows[0].basis[0].shape
-        return batch, patches, unknowns
+        batch, patches, _ = self.rows[0].offset[0].shape
+        return batch, patches, self.rows[0].basis[0].shape[-1]
 
     @property
     def like(self) -> Tensor:
@@ -137,7 +140,7 @@ class LeastSquares:
         return replace(self, rows=rows, interfaces=interfaces, joint=joint, ridge=ridge)
 
     def memberwise(self) -> LeastSquares:
-        """The problem with no tensor of ``tensors()`` shared by two members."""
+        """The problem with no tensor of ``tensors()`` but shared bases serving two members."""
         rows = tuple(b.memberwise() for b in self.rows)
         joint = tuple(b.memberwise() for b in self.joint)
         return replace(self, rows=rows, interfaces=tuple(b.memberwise() for b in self.interfaces), joint=joint)
@@ -151,21 +154,6 @@ class LeastSquares:
         rows = [constant_unless(good, t) for block in self.rows for t in block.tensors()]
         tied: list[InterfaceBlock | JointBlock] = [*self.interfaces, *self.joint]
         return rows + [constant_unless(good[:, :1], t) for block in tied for t in block.tensors()]
-
-    def zeroed(self, good: Tensor, grads: Sequence[Tensor]) -> list[Tensor]:
-        """What ``pullback`` gave, zero for other members than ``good``: zero times NaN must not come out.
-
-        Arguments:
-            good: (batch, patch).
-        """
-        if bool(good.all()):
-            return list(grads)
-        rows = sum(len(block.tensors()) for block in self.rows)
-        masks = [good if i < rows else good[:, :1] for i in range(len(grads))]
-        return [
-            torch.where(mask.reshape(*mask.shape, *(1,) * (g.ndim - 2)), g, 0.0)
-            for mask, g in zip(masks, grads, strict=True)
-        ]
 
     def detached(self) -> LeastSquares:
         return self.with_tensors([t.detach() for t in self.tensors()])
@@ -207,15 +195,13 @@ class LeastSquares:
 
     def linearise(self, w: Tensor) -> Normal:
         """Cost, gradient and Gauss-Newton matrix at w."""
-        diagonal = self.zeros().unsqueeze(-1).expand(*self.shape, self.shape[2])
+        diagonal = w.new_zeros((*self.shape, self.shape[2]))
         gradient, total, size = self.zeros(), w.new_zeros(w.shape[:2]), w.new_zeros(w.shape[:2])
         for block in self.rows:
             rows = block.linearise(w)
             size = size + rows.size
             for r, slopes in zip(rows.residual, rows.slopes, strict=True):
-                j = block.jacobian(slopes, block.scratch)
-                diagonal = diagonal + j.mT @ j
-                gradient = gradient + transposed_times(j, r)
+                block.add_products(r, slopes, diagonal, gradient)
                 total = total + r.square().sum(-1)
         cost = self.by_member(total)
         coupling: dict[Edge, Tensor] = {}
@@ -223,8 +209,8 @@ class LeastSquares:
             (a, b), (aa, bb, cross) = interface.weighted, interface.products
             r = interface.residual(w)
             cost = cost + r.square().sum(dim=(1, 2))[:, None]
-            gradient = interface.scatter(gradient, transposed_times(a, r), -transposed_times(b, r))
-            diagonal = interface.scatter(diagonal, aa, bb)
+            interface.add(gradient, transposed_times(a, r), -transposed_times(b, r))
+            interface.add(diagonal, aa, bb)
             for e, edge in enumerate(interface.edges):
                 coupling[edge] = coupling.get(edge, 0.0) + cross[:, e]
         for joint in self.joint:
@@ -232,11 +218,14 @@ class LeastSquares:
             size = joint.scatter(
                 size.unsqueeze(-1), rows.size.unsqueeze(-1).expand(-1, -1, len(joint.patches[0]))
             ).squeeze(-1)
+            n = joint.block.basis[0].shape[-1]
+            own = w.new_zeros((*joint.block.offset[0].shape[:2], n, n))
+            pull = own[..., 0].clone()
             for r, slopes in zip(rows.residual, rows.slopes, strict=True):
-                j = joint.block.jacobian(slopes, joint.block.scratch)
-                diagonal = joint.scatter_matrix(diagonal, coupling, j.mT @ j)
-                gradient = joint.scatter(gradient, transposed_times(j, r))
+                joint.block.add_products(r, slopes, own, pull)
                 cost = cost + r.square().sum(dim=(1, 2))[:, None]
+            diagonal = joint.scatter_matrix(diagonal, coupling, own)
+            gradient = joint.scatter(gradient, pull)
         columns = (diagonal.diagonal(dim1=-2, dim2=-1).clamp_min(0).sqrt() * w.abs()).sum(-1)
         gram = BlockMatrix(diagonal, _stacked(coupling, diagonal), tuple(coupling))
         normal = Normal(0.5 * cost, gradient, gram, self.max_member(columns + size.sqrt()))
@@ -265,11 +254,29 @@ class LeastSquares:
             diagonal = joint.scatter_matrix(diagonal, coupling, joint.block.curvature(joint.gather(w)))
         return BlockMatrix(diagonal, _stacked(coupling, diagonal), tuple(coupling))
 
-    def pullback(self, w: Tensor, direction: Tensor) -> list[Tensor]:
-        """∂/∂tensors of (gradient of the cost) · direction, in the order of ``tensors()`` without the constraints'."""
-        rows = [g for block in self.rows for g in block.pullback(w, direction)]
-        rows += [g for interface in self.interfaces for g in interface.pullback(w, direction)]
-        return rows + [g for j in self.joint for g in j.block.pullback(j.gather(w), j.gather(direction))]
+    def pullback(
+        self, w: Tensor, direction: Tensor, wanted: Sequence[bool] | None = None, good: Tensor | None = None
+    ) -> list[Tensor | None]:
+        """∂/∂tensors of (gradient of the cost) · direction, in the order of ``tensors()`` without the constraints'.
+
+        Arguments:
+            wanted: for each tensor; what is not wanted is left out as None where that saves work (default all).
+            good: (batch, patch), members that count (default all); nothing of the others comes out, NaN neither.
+        """
+        queue = iter([True] * len(self.tensors()) if wanted is None else wanted)
+        mask = None if good is None or bool(good.all()) else good
+        if mask is not None:
+            w, direction = (torch.where(mask.unsqueeze(-1), t, 0.0) for t in (w, direction))
+        sample = None if mask is None else mask[:, :1]
+        found: list[Tensor | None] = []
+        for block in self.rows:
+            found += block.pullback(w, direction, _next(queue, len(block.tensors())), mask)
+        for interface in self.interfaces:
+            found += interface.pullback(w, direction, _next(queue, len(interface.tensors())), sample)
+        for joint in self.joint:
+            ends = joint.gather(w), joint.gather(direction)
+            found += joint.block.pullback(*ends, _next(queue, len(joint.tensors())), sample)
+        return found
 
 
 def select(accepted: Tensor, new: Normal, old: Normal) -> Normal:
@@ -290,9 +297,13 @@ def constant_unless(good: Tensor, t: Tensor) -> Tensor:
     return torch.where(good.reshape(*good.shape, *(1,) * (t.ndim - 2)), t, t.detach())
 
 
-def _next(queue: Iterator[Tensor], count: int) -> list[Tensor]:
+def _next(queue: Iterator[_Item], count: int) -> list[_Item]:
     return list(islice(queue, count))
 
 
 def _stacked(coupling: dict[Edge, Tensor], like: Tensor) -> Tensor:
-    return torch.stack(list(coupling.values()), 1) if coupling else like[:, :0]
+    """(batch, edge, N, N)."""
+    if not coupling:
+        return like[:, :0]
+    found = torch.stack(list(coupling.values()), 1)
+    return found.expand(like.shape[0], *found.shape[1:])

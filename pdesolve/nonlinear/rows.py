@@ -17,20 +17,38 @@ PointFunction = Callable[[Sequence[Tensor], Sequence[Tensor]], tuple[Tensor, ...
 constants; returns one tensor for each equation."""
 
 
+_CACHED = 1 << 19
+_RESIDENT = 1 << 27
+
+
 def times(matrix: Tensor, w: Tensor) -> Tensor:
-    """matrix @ w, as a row vector: several times faster than a batched product with one column."""
-    return torch.matmul(w.unsqueeze(-2), matrix.mT).squeeze(-2)
+    """matrix @ w, as a row vector: several times faster than a batched product with one column.
+
+    Arguments:
+        matrix: (batch, patch, row, unknown), or of batch one for all members: then one matrix product for each patch.
+        w: (batch, patch, unknown).
+    """
+    return transposed_times(matrix.mT, w)
 
 
 def transposed_times(matrix: Tensor, r: Tensor) -> Tensor:
-    """matrixᵀ @ r, as a row vector."""
+    """matrixᵀ @ r, as a row vector; shapes as for ``times``."""
+    if matrix.shape[0] == 1 and r.shape[0] > 1:
+        return torch.matmul(r.transpose(0, 1), matrix[0]).transpose(0, 1)
     return torch.matmul(r.unsqueeze(-2), matrix).squeeze(-2)
 
 
-def _outer(left: Sequence[Tensor], right: Sequence[Tensor]) -> Tensor:
-    """left_0 ⊗ right_0 + left_1 ⊗ right_1 over the last axes."""
+def _outer(left: Sequence[Tensor], right: Sequence[Tensor], like: Tensor) -> Tensor:
+    """left_0 ⊗ right_0 + left_1 ⊗ right_1 over the last axes; summed over the batch where ``like`` has none."""
     (a, b), (v, w) = left, right
+    if like.shape[0] == 1 and a.shape[0] > 1:
+        return _summed_outer(a, v).add_(_summed_outer(b, w)).unsqueeze(0)
     return (a.unsqueeze(-1) * v.unsqueeze(-2)).addcmul_(b.unsqueeze(-1), w.unsqueeze(-2))
+
+
+def _summed_outer(a: Tensor, v: Tensor) -> Tensor:
+    """Σ_b a_b ⊗ v_b, (patch, row, unknown)."""
+    return torch.matmul(a.permute(1, 2, 0), v.transpose(0, 1))
 
 
 def _expanded(tensors: Sequence[Tensor], batch: int) -> tuple[Tensor, ...]:
@@ -40,6 +58,11 @@ def _expanded(tensors: Sequence[Tensor], batch: int) -> tuple[Tensor, ...]:
 def _at_points(t: Tensor) -> Tensor:
     """With all three dimensions of (batch, patch, point), some of length one."""
     return t.reshape((1,) * (3 - t.ndim) + t.shape)
+
+
+def _part(t: Tensor, piece: slice) -> Tensor:
+    """Some members of a tensor, which may be of batch one for all."""
+    return t if t.shape[0] == 1 else t[piece]
 
 
 def _combined(matrices: Sequence[Tensor], factors: Sequence[Tensor | None], out: Tensor) -> Tensor:
@@ -74,9 +97,12 @@ class RowBlock:
 
     The Jacobian is Σ_k diag(ω ∂F/∂u_k) S_k: one reverse pass gives all ∂F/∂u_k, whatever the number of unknowns.
 
+    A basis of batch one is shared by all members: products with it are done once, or as one matrix product for the
+    whole batch. Jacobians, which differ by member, are made for a few members at a time and never kept.
+
     Arguments:
         function: F.
-        basis: S_k, each (batch, patch, point, unknown).
+        basis: S_k, each (batch, patch, point, unknown), or all of batch one.
         offset: g_k, each (batch, patch, point).
         inputs: further tensors that F reads and gradients should reach (parameters), broadcastable to the points.
         weight: ω >= 0, broadcastable to (batch, patch, point); zero marks padding.
@@ -122,8 +148,8 @@ class RowBlock:
         return replace(kept, weight=parts[n], constants=tuple(parts[n + 1 :]))
 
     def memberwise(self) -> RowBlock:
-        """All that a gradient may be asked for expanded over batch and patches: no tensor serves two members."""
-        batch, patches = self.basis[0].shape[:2]
+        """Inputs expanded over batch and patches: no tensor but a shared basis serves two members."""
+        batch, patches = self.offset[0].shape[:2]
         inputs = tuple(_at_points(t).expand(batch, patches, -1) for t in self.inputs)
         constants = tuple(_at_points(t) for t in self.constants)
         return replace(self, inputs=inputs, weight=_at_points(self.weight), constants=constants)
@@ -134,8 +160,8 @@ class RowBlock:
         return max(t.shape[0] for t in (*self.tensors(), self.weight))
 
     def batched(self, batch: int) -> RowBlock:
-        """Basis and offset expanded to a common batch."""
-        return replace(self, basis=_expanded(self.basis, batch), offset=_expanded(self.offset, batch))
+        """The offset expanded to a batch; a basis of batch one stays as it is, shared."""
+        return replace(self, offset=_expanded(self.offset, batch))
 
     def on(self, patches: Tensor) -> RowBlock:
         """The rows of some patches, by index."""
@@ -172,20 +198,44 @@ class RowBlock:
             size.square().sum(-1).sum(0),
         )
 
-    def jacobian(self, slopes: Sequence[Tensor | None], out: Tensor | None = None) -> Tensor:
-        """Σ_k diag(slopes_k) S_k, (batch, patch, point, unknown), of one equation's slopes.
+    def jacobian(self, slopes: Sequence[Tensor | None]) -> Tensor:
+        """Σ_k diag(slopes_k) S_k, (batch, patch, point, unknown), of one equation's slopes, from ``linearise``."""
+        batch, *rest = self.offset[0].shape
+        out = self.basis[0].new_empty((batch, *rest, self.basis[0].shape[-1]))
+        return _combined(self.basis, slopes, out)
+
+    def add_products(self, residual: Tensor, slopes: Sequence[Tensor | None], gram: Tensor, gradient: Tensor) -> None:
+        """Add JᵀJ, (batch, patch, N, N), and Jᵀr, (batch, patch, N), of one equation to ``gram`` and ``gradient``.
 
         Arguments:
-            slopes: from ``linearise``.
-            out: where it is written, such as ``scratch``; default a new tensor.
+            residual: r, (batch, patch, point), of one equation, from ``linearise``.
+            slopes: of that equation.
         """
-        return _combined(self.basis, slopes, torch.empty_like(self.scratch) if out is None else out)
+        for piece in self.pieces:
+            j = self._jacobian(0, slopes, piece)
+            gram[piece] += j.mT @ j
+            gradient[piece] += transposed_times(j, residual[piece])
+
+    @cached_property
+    def pieces(self) -> list[slice]:
+        """The members in groups whose Jacobian fits a processor's cache, or a small part of a GPU's memory."""
+        batch, patches, points = self.offset[0].shape
+        largest = _CACHED if self.offset[0].device.type == "cpu" else _RESIDENT
+        size = max(1, largest // (patches * points * self.basis[0].shape[-1]))
+        return [slice(start, min(start + size, batch)) for start in range(0, batch, size)]
 
     @cached_property
     def scratch(self) -> Tensor:
-        """Memory for one Jacobian, kept: asking the system for it anew costs as much as filling it."""
+        """Memory for the Jacobian of a group, kept: asking the system for it anew costs as much as filling it."""
+        members = self.pieces[0].stop - self.pieces[0].start
         with torch.inference_mode(False):  # written to in either mode
-            return torch.empty(self.basis[0].shape, dtype=self.basis[0].dtype, device=self.basis[0].device)
+            return self.basis[0].new_empty((members, *self.basis[0].shape[1:]))
+
+    def _jacobian(self, first: int, factors: Sequence[Tensor | None], piece: slice) -> Tensor:
+        """Σ_{k >= first} diag(factor_k) S_k of a group of members, in ``scratch``."""
+        matrices = [_part(s, piece) for s in self.basis[first:]]
+        columns = [None if f is None else f[piece] for f in factors[first:]]
+        return _combined(matrices, columns, self.scratch[: piece.stop - piece.start])
 
     def curvature(self, w: Tensor) -> Tensor:
         """Σ_rows r ∂²r/∂w², (batch, patch, N, N): what Gauss-Newton leaves out of the Hessian.
@@ -194,8 +244,8 @@ class RowBlock:
         term in which F is nonlinear.
         """
         n = self.basis[0].shape[-1]
-        total = self.basis[0].new_zeros((*self.basis[0].shape[:2], n, n))
         with _recording():
+            total = self.basis[0].new_zeros((*self.offset[0].shape[:2], n, n))
             terms = [u.requires_grad_() for u in self.values(w)]
             for equation in self.function(terms, self._read):
                 first = _gradients(equation.sum(), terms, create_graph=True)
@@ -208,11 +258,17 @@ class RowBlock:
                         None if g is None else factor * g * (0.5 if j == k else 1.0) for j, g in enumerate(second)
                     ]
                     if any(factor is not None for factor in halved[k:]):
-                        total = total + self.basis[k].mT @ _combined(self.basis[k:], halved[k:], self.scratch)
-        return (total + total.mT).detach()
+                        for piece in self.pieces:
+                            z = self._jacobian(k, halved, piece)
+                            total[piece] += _part(self.basis[k], piece).detach().mT @ z
+        return total + total.mT
 
-    def pullback(self, w: Tensor, direction: Tensor) -> list[Tensor]:
-        """∂/∂tensors of Σ_rows r · (∂r/∂w · direction), in the order of ``tensors()``.
+    def pullback(
+        self, w: Tensor, direction: Tensor, wanted: Sequence[bool], good: Tensor | None = None
+    ) -> list[Tensor | None]:
+        """∂/∂tensors of Σ_rows r · (∂r/∂w · direction), in the order of ``tensors()``; None for some not wanted.
+
+        Where ``good`` (batch, patch) is given the inputs have the batch and patches of the rows, as in ``memberwise``.
 
         With u = S w + g and δ = S λ the sum is Φ = Σ ω² F(u) Σ_k F_k(u) δ_k, a function of vectors only, so
         ∂Φ/∂S_k = ∂Φ/∂u_k ⊗ w + ∂Φ/∂δ_k ⊗ λ and ∂Φ/∂g_k = ∂Φ/∂u_k.
@@ -231,7 +287,12 @@ class RowBlock:
         du = [zero if g is None else g for g in grads[: len(terms)]]
         dd = [zero if g is None else g for g in grads[len(terms) : 2 * len(terms)]]
         di = [torch.zeros_like(i) if g is None else g for g, i in zip(grads[2 * len(terms) :], inputs, strict=True)]
-        basis = [_outer((b, a), (direction, w)) for a, b in zip(du, dd, strict=True)]
+        if good is not None:  # 0 * NaN is NaN: nothing of what failed may come out, nor into a basis that others share
+            du, dd, di = ([torch.where(good.unsqueeze(-1), g, 0.0) for g in part] for part in (du, dd, di))
+        basis = [
+            _outer((b, a), (direction, w), s) if want else None
+            for a, b, s, want in zip(du, dd, self.basis, wanted, strict=False)
+        ]
         return [*basis, *du, *di]
 
     @property
@@ -274,7 +335,7 @@ class InterfaceBlock:
 
     Arguments:
         edges: pairs (a, b) with a < b.
-        left, right: A and B, (batch, edge, row, unknown).
+        left, right: A and B, (batch, edge, row, unknown), or of batch one for all members.
         offset: c, (batch, edge, row).
         weight: ω, broadcastable to (batch, edge, row).
         flow: for each edge +1 where the rows determine b from a, -1 where a from b; empty where each side feels the
@@ -308,7 +369,7 @@ class InterfaceBlock:
 
     @property
     def batch(self) -> int:
-        return int(self.left.shape[0])
+        return max(t.shape[0] for t in self.tensors())
 
     def count(self) -> tuple[Tensor, Tensor]:
         """Rows that are not padding and determine a, and b, each (edge,)."""
@@ -317,8 +378,8 @@ class InterfaceBlock:
         return rows * (flow <= 0), rows * (flow >= 0)
 
     def batched(self, batch: int) -> InterfaceBlock:
-        """All tensors expanded to a common batch."""
-        return self.with_tensors(_expanded(self.tensors(), batch))
+        """The offset expanded to a batch; sides of batch one stay as they are, shared."""
+        return replace(self, offset=_expanded((self.offset,), batch)[0])
 
     @cached_property
     def _ends(self) -> tuple[Tensor, Tensor]:
@@ -351,16 +412,27 @@ class InterfaceBlock:
         return self.jump(w) * self.weight
 
     def scatter(self, onto: Tensor, left: Tensor, right: Tensor) -> Tensor:
-        """Add one tensor for each edge to both its patches: (batch, patch, ...)."""
-        a, b = self._ends
-        return onto.index_add(1, a, left).index_add(1, b, right)
+        """``onto``, (batch, patch, ...), with one tensor for each edge added to both its patches."""
+        return self.add(onto.clone(), left, right)
 
-    def pullback(self, w: Tensor, direction: Tensor) -> list[Tensor]:
-        """As ``RowBlock.pullback``."""
+    def add(self, onto: Tensor, left: Tensor, right: Tensor) -> Tensor:
+        """As ``scatter``, in place."""
+        for end, part in zip(self._ends, (left, right), strict=True):
+            onto.index_add_(1, end, part.expand(onto.shape[0], *part.shape[1:]))
+        return onto
+
+    def pullback(
+        self, w: Tensor, direction: Tensor, wanted: Sequence[bool], good: Tensor | None = None
+    ) -> list[Tensor | None]:
+        """As ``RowBlock.pullback``, ``good`` by sample, (batch, 1)."""
+        if not any(wanted):
+            return [None] * len(wanted)
         a, b = self._ends
         square = self.weight**2
         r = square * self.jump(w)
         rho = square * (times(self.left, direction[:, a]) - times(self.right, direction[:, b]))
-        left = _outer((r, rho), (direction[:, a], w[:, a]))
-        right = -_outer((r, rho), (direction[:, b], w[:, b]))
+        if good is not None:
+            r, rho = (torch.where(good.unsqueeze(-1), t, 0.0) for t in (r, rho))
+        left = _outer((r, rho), (direction[:, a], w[:, a]), self.left)
+        right = -_outer((r, rho), (direction[:, b], w[:, b]), self.right)
         return [left, right, rho]

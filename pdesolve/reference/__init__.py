@@ -14,6 +14,7 @@ from pdesolve.reference.classical import (
     classical_rivals,
     time_at_error,
 )
+from pdesolve.reference.function_family import diffusion_sorption_function_family, diffusion_sorption_function_frame
 from pdesolve.reference.method_of_lines import MethodOfLines
 from pdesolve.reference.pdebench import pdebench_solution
 from pdesolve.reference.stencils import Grading
@@ -28,6 +29,8 @@ __all__ = [
     "data_folder",
     "diffusion_sorption_family",
     "diffusion_sorption_frame",
+    "diffusion_sorption_function_family",
+    "diffusion_sorption_function_frame",
     "diffusion_sorption_problem",
     "load_reference",
     "pdebench_solution",
