@@ -1,6 +1,8 @@
 # Every target works in a fresh clone; it needs make and Python 3.11 or newer, nothing else.
 PYTHON ?= python3
 VENV   ?= .venv
+# Test files run side by side, each on one thread.
+JOBS   ?= 2
 
 BIN := $(VENV)/bin
 # One environment, one stamp for each set of packages: a target installs what it needs and no more,
@@ -23,7 +25,7 @@ demo: $(VENV)/.core
 	$(BIN)/python examples/demo.py --out runs/demo
 
 test: $(VENV)/.test
-	$(BIN)/python -m pytest -q
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q -n $(JOBS) --dist loadfile
 
 slow: $(VENV)/.test
 	$(BIN)/python -m pytest -q -m slow
