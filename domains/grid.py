@@ -19,7 +19,7 @@ class StructuredGrid:
     """A tensor-product grid in 1 to 3 space dimensions and, optionally, time.
 
     Node (i, j, ...) lies at (t_i, x_j, ...). Gridded tensors have the shape (batch, component, *shape).
-    ``uniform``, ``cell_centred`` and ``graded`` make the usual ones. The nodes are kept on the CPU.
+    ``uniform``, ``periodic``, ``cell_centred`` and ``graded`` make the usual ones. The nodes are kept on the CPU.
 
     Arguments:
         axes: axis letters in the order t, x, y, z.
@@ -61,6 +61,27 @@ class StructuredGrid:
             ValueError, TypeError: as for the class, and when ``shape`` does not fit the axes.
         """
         return cls(box.axes, tuple(_spaced(box, axis, n) for axis, n in _counts(box, shape).items()), box)
+
+    @classmethod
+    def periodic(cls, box: Box, shape: Sequence[int], axes: Sequence[str] | None = None) -> StructuredGrid:
+        """Equally spaced nodes without the end point of periodic axes, x_j = l + j L/n; other axes include both ends.
+
+        Arguments:
+            box: what the grid fills.
+            shape: number of nodes per axis, in the order of ``box.axes``; at least 2 each.
+            axes: the periodic ones (default: every space axis).
+
+        Raises:
+            ValueError, TypeError: as for the class, when ``shape`` does not fit the axes, and when ``axes`` names
+                time or an axis that the box lacks.
+        """
+        chosen = box.space_axes if axes is None else tuple(axes)
+        for axis in chosen:
+            if axis not in box.space_axes:
+                raise ValueError(f"{axis!r} is no space axis of the box; {nearest_hint(str(axis), box.space_axes)}")
+        counts = _counts(box, shape)
+        nodes = tuple((_wrapped if axis in chosen else _spaced)(box, axis, n) for axis, n in counts.items())
+        return cls(box.axes, nodes, box)
 
     @classmethod
     def cell_centred(cls, box: Box, shape: Sequence[int]) -> StructuredGrid:
@@ -216,6 +237,11 @@ def _counts(box: Box, shape: Sequence[int]) -> dict[str, int]:
 
 def _spaced(box: Box, axis: str, n: int) -> Tensor:
     return torch.linspace(*box.bounds(axis), n, dtype=torch.float64)
+
+
+def _wrapped(box: Box, axis: str, n: int) -> Tensor:
+    low, _ = box.bounds(axis)
+    return low + torch.arange(n, dtype=torch.float64) * (box.extent(axis) / n)
 
 
 def _centres(box: Box, axis: str, n: int) -> Tensor:
