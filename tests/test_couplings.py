@@ -32,7 +32,7 @@ from pdesolve.pde.heat import Heat
 from pdesolve.problem import Problem
 
 BY_NAME = {case.name: case for case in EXACT_CASES}
-HEAT, PLANE, POISSON, BURGERS, TRANSPORT, WAVE, SYSTEM = EXACT_CASES
+HEAT, PLANE, POISSON, BURGERS, TRANSPORT, WAVE, SYSTEM, *_ = EXACT_CASES
 
 
 def cuts_of(case: ExactCase) -> list[dict[str, int]]:
