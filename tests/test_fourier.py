@@ -169,7 +169,7 @@ def test_fields_are_transformed_a_bounded_number_at_a_time(monkeypatch):
     nodes = torch.stack([torch.randint(n, (2, 9), generator=seeded(n)) for n in grid.shape], -1)
     whole = FourierSpectral(grid).derivatives(values, TERMS, nodes)
     (gradient,) = torch.autograd.grad(sum(v.square().sum() for v in whole.values()), values)
-    monkeypatch.setattr(fourier, "_CHUNK", 3 * grid.n_nodes + 1)
+    monkeypatch.setattr(fourier, "_CACHED", 3 * grid.n_nodes + 1)
     with Largest() as largest:
         found = FourierSpectral(grid).derivatives(values, TERMS, nodes)
     assert largest.elements <= 3 * grid.n_nodes

@@ -14,7 +14,8 @@ from pdesolve.discretization.gridded import AbstractGridDiscretization, check_in
 from pdesolve.domains.geometry import nearest_hint
 from pdesolve.domains.grid import StructuredGrid
 
-_CHUNK = 1 << 22
+_CACHED = 1 << 18
+_RESIDENT = 1 << 22
 _MATCH = 1e-9
 
 
@@ -43,7 +44,9 @@ class FourierSpectral(AbstractGridDiscretization):
         same for m or g of a lifting. Products alias: a residual is evaluated at nodes, where u u_x has its exact
         value, and is never transformed back, so there is nothing to dealias (the 2/3 rule of pseudospectral time
         steppers removes what a product feeds into the next step).
-        Work and memory of a solve grow with the grid, not with the sampled nodes; 4 million values go at a time.
+        Work grows with the grid, not with the sampled nodes. Fields are transformed in groups that fit a processor's
+        cache, or a GPU's memory, so that memory beyond the results does not grow with their number; a backward pass
+        through them takes a few times that of the basis.
 
     Good values: 8 nodes or more for the shortest wave of solution and basis.
 
@@ -84,9 +87,9 @@ class FourierSpectral(AbstractGridDiscretization):
             check_indices(indices, self.grid)
             indices = indices.to(values.device)
         batch = values.shape[: values.ndim - len(self.grid.shape)]
+        size = max(1, (_CACHED if values.device.type == "cpu" else _RESIDENT) // self.grid.n_nodes)
         pieces = [
-            self._of_fields(fields, parts, indices)
-            for fields in values.reshape(-1, *self.grid.shape).split(max(1, _CHUNK // self.grid.n_nodes))
+            self._of_fields(fields, parts, indices) for fields in values.reshape(-1, *self.grid.shape).split(size)
         ]
         found = pieces[0] if len(pieces) == 1 else {term: torch.cat([p[term] for p in pieces]) for term in parts}
         return {term: found[term].reshape(*batch, *found[term].shape[1:]) for term in parts}
