@@ -12,6 +12,7 @@ from torch import Tensor
 from pdesolve.domains.geometry import Box, check_axes, finite_float, nearest_hint, positive_int
 
 MAX_GRADING = 8.0
+ROUNDING = 1e-9
 
 
 @dataclass(frozen=True, eq=False)
@@ -179,6 +180,19 @@ class StructuredGrid:
         mask.select(self.axes.index(boundary.axis), 0 if boundary.side < 0 else -1).fill_(True)
         return mask
 
+    def has_nodes_on(self, name: str) -> bool:
+        """Whether the outermost nodes lie on a boundary of ``box``, up to rounding.
+
+        Arguments:
+            name: a boundary of ``box``, ``"initial"`` or ``"final"``.
+
+        Raises:
+            ValueError: on a name the box does not have.
+        """
+        boundary = self.box.boundary(name)
+        outermost = float(self.axis_nodes(boundary.axis)[0 if boundary.side < 0 else -1])
+        return abs(outermost - boundary.position) <= ROUNDING * self.box.extent(boundary.axis)
+
     def is_uniform(self, axis: str) -> bool:
         """Whether the nodes of an axis are equally spaced, up to rounding.
 
@@ -191,7 +205,7 @@ class StructuredGrid:
         nodes = self.axis_nodes(axis)
         spacing = float(nodes[-1] - nodes[0]) / (len(nodes) - 1)
         rounding = 8 * torch.finfo(nodes.dtype).eps * float(nodes.abs().max())
-        return float((nodes.diff() - spacing).abs().max()) <= 1e-9 * spacing + rounding
+        return float((nodes.diff() - spacing).abs().max()) <= ROUNDING * spacing + rounding
 
 
 def _checked_nodes(nodes: Tensor, axis: str) -> Tensor:

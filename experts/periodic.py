@@ -53,7 +53,7 @@ def periodic_rows(
         ties_patches: whether rows may reach over two patches.
 
     Raises:
-        ValueError: several patches along a periodic axis, but independent experts.
+        ValueError: several patches along a periodic axis, but independent experts; a grid without nodes on both ends.
     """
     rows: list[RowBlock] = []
     interfaces: list[InterfaceBlock] = []
@@ -119,6 +119,11 @@ def _moved(context: PatchContext, points: Points, axis: str) -> Points:
     coordinates, nodes, grid = dict(points.coordinates), points.nodes, context.discretization.grid
     coordinates[axis] = torch.full_like(coordinates[axis], context.problem.domain.bounds(axis)[1])
     if nodes is not None and grid is not None:
+        if not grid.has_nodes_on(BOUNDARIES[axis][1]):
+            raise ValueError(
+                f"the grid leaves out the end of the periodic axis {axis!r}, whose nodes "
+                f"{type(context.discretization).__name__} needs: use FourierSpectral(grid), or StructuredGrid.uniform"
+            )
         nodes = nodes.clone()
         nodes[..., grid.axes.index(axis)] = len(grid.axis_nodes(axis)) - 1
     return Points(coordinates, nodes)

@@ -22,6 +22,7 @@ from pdesolve.frames.additive import AdditiveLifting
 from pdesolve.pde.abstract import FunctionPDE
 from pdesolve.pde.heat import Heat
 from pdesolve.problem import Problem
+from pdesolve.status import SolveStatus
 
 BOX = Rectangle((0, 2), (-1, 3)) * TimeInterval(0, 1)
 TERMS = ["", "t", "x", "yy", "xxx", "xy", "txx", "ttyyy", "xxxxxx"]
@@ -276,6 +277,17 @@ def test_a_lifting_of_periodic_initial_values_is_periodic():
     u, _ = layer(basis)
     assert torch.equal(u[0, 0, 0], torch.sin(2 * math.pi * x)[0])
     torch.testing.assert_close(u[0, 0], exact, rtol=0, atol=1e-5)
+
+
+def test_only_the_sample_that_is_not_finite_fails():
+    """A transform reads a whole line of nodes, but of one sample."""
+    layer = grid_layer(HEAT, throw=False)
+    basis = HEAT.basis(HEAT.grid, 4, batch=3)
+    clean, _ = layer(basis)
+    basis[1, 0, 3, 3] = torch.nan
+    u, report = layer(basis)
+    assert [SolveStatus(int(code)).name for code in report.status[:, 0]] == ["CONVERGED", "NON_FINITE", "CONVERGED"]
+    assert torch.equal(u[[0, 2]], clean[[0, 2]])
 
 
 # Bad inputs.

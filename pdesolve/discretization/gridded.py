@@ -82,13 +82,12 @@ class AbstractGridDiscretization(AbstractDiscretization):
         """
         face = self.grid.box.boundary(boundary)
         position, nodes = self.grid.axes.index(face.axis), self.grid.axis_nodes(face.axis)
-        outermost = float(nodes[0] if face.side < 0 else nodes[-1])
         on_domain = [i for i in patches if boundary in decomposition.boundaries_of(i)]
-        off = abs(outermost - face.position) > 1e-9 * self.grid.box.extent(face.axis)
-        if on_domain and off and face.axis not in self.periodic_axes:
+        if on_domain and face.axis not in self.periodic_axes and not self.grid.has_nodes_on(boundary):
             raise ValueError(
                 f"the grid has no nodes on boundary {boundary!r} ({face.axis} = {face.position}): its nearest are at "
-                f"{outermost}; use a node-based grid, or a lifting that imposes the condition there"
+                f"{float(nodes[0 if face.side < 0 else -1])}; use a node-based grid, or a lifting that imposes the "
+                "condition there"
             )
         blocks = []
         for index in patches:
