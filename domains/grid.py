@@ -12,6 +12,7 @@ from torch import Tensor
 from pdesolve.domains.geometry import Box, check_axes, finite_float, nearest_hint, positive_int
 
 MAX_GRADING = 8.0
+ROUNDING = 1e-9
 
 
 @dataclass(frozen=True, eq=False)
@@ -19,7 +20,7 @@ class StructuredGrid:
     """A tensor-product grid in 1 to 3 space dimensions and, optionally, time.
 
     Node (i, j, ...) lies at (t_i, x_j, ...). Gridded tensors have the shape (batch, component, *shape).
-    ``uniform``, ``cell_centred`` and ``graded`` make the usual ones. The nodes are kept on the CPU.
+    ``uniform``, ``periodic``, ``cell_centred`` and ``graded`` make the usual ones. The nodes are kept on the CPU.
 
     Arguments:
         axes: axis letters in the order t, x, y, z.
@@ -61,6 +62,27 @@ class StructuredGrid:
             ValueError, TypeError: as for the class, and when ``shape`` does not fit the axes.
         """
         return cls(box.axes, tuple(_spaced(box, axis, n) for axis, n in _counts(box, shape).items()), box)
+
+    @classmethod
+    def periodic(cls, box: Box, shape: Sequence[int], axes: Sequence[str] | None = None) -> StructuredGrid:
+        """Equally spaced nodes without the end point of periodic axes, x_j = l + j L/n; other axes include both ends.
+
+        Arguments:
+            box: what the grid fills.
+            shape: number of nodes per axis, in the order of ``box.axes``; at least 2 each.
+            axes: the periodic ones (default: every space axis).
+
+        Raises:
+            ValueError, TypeError: as for the class, when ``shape`` does not fit the axes, and when ``axes`` names
+                time or an axis that the box lacks.
+        """
+        chosen = box.space_axes if axes is None else tuple(axes)
+        for axis in chosen:
+            if axis not in box.space_axes:
+                raise ValueError(f"{axis!r} is no space axis of the box; {nearest_hint(str(axis), box.space_axes)}")
+        counts = _counts(box, shape)
+        nodes = tuple((_wrapped if axis in chosen else _spaced)(box, axis, n) for axis, n in counts.items())
+        return cls(box.axes, nodes, box)
 
     @classmethod
     def cell_centred(cls, box: Box, shape: Sequence[int]) -> StructuredGrid:
@@ -158,6 +180,19 @@ class StructuredGrid:
         mask.select(self.axes.index(boundary.axis), 0 if boundary.side < 0 else -1).fill_(True)
         return mask
 
+    def has_nodes_on(self, name: str) -> bool:
+        """Whether the outermost nodes lie on a boundary of ``box``, up to rounding.
+
+        Arguments:
+            name: a boundary of ``box``, ``"initial"`` or ``"final"``.
+
+        Raises:
+            ValueError: on a name the box does not have.
+        """
+        boundary = self.box.boundary(name)
+        outermost = float(self.axis_nodes(boundary.axis)[0 if boundary.side < 0 else -1])
+        return abs(outermost - boundary.position) <= ROUNDING * self.box.extent(boundary.axis)
+
     def is_uniform(self, axis: str) -> bool:
         """Whether the nodes of an axis are equally spaced, up to rounding.
 
@@ -170,7 +205,7 @@ class StructuredGrid:
         nodes = self.axis_nodes(axis)
         spacing = float(nodes[-1] - nodes[0]) / (len(nodes) - 1)
         rounding = 8 * torch.finfo(nodes.dtype).eps * float(nodes.abs().max())
-        return float((nodes.diff() - spacing).abs().max()) <= 1e-9 * spacing + rounding
+        return float((nodes.diff() - spacing).abs().max()) <= ROUNDING * spacing + rounding
 
 
 def _checked_nodes(nodes: Tensor, axis: str) -> Tensor:
@@ -216,6 +251,11 @@ def _counts(box: Box, shape: Sequence[int]) -> dict[str, int]:
 
 def _spaced(box: Box, axis: str, n: int) -> Tensor:
     return torch.linspace(*box.bounds(axis), n, dtype=torch.float64)
+
+
+def _wrapped(box: Box, axis: str, n: int) -> Tensor:
+    low, _ = box.bounds(axis)
+    return low + torch.arange(n, dtype=torch.float64) * (box.extent(axis) / n)
 
 
 def _centres(box: Box, axis: str, n: int) -> Tensor:

@@ -19,7 +19,7 @@ from pdesolve.experts.evaluation import device_of
 from pdesolve.experts.layout import Layout
 from pdesolve.experts.linear_constraint import AbstractLinearConstraint, Violation, violations
 from pdesolve.experts.patch_context import PatchContext
-from pdesolve.experts.periodic import periodic_rows
+from pdesolve.experts.periodic import check_periodic_axes, periodic_rows
 from pdesolve.experts.row_weight import AbstractRowWeight, default_row_weight
 from pdesolve.experts.rows import InitialData, RowCounts, condition_rows, interior_rows
 from pdesolve.frames.abstract import AbstractLifting, NoLifting
@@ -76,7 +76,8 @@ class HardConstraintLayer(nn.Module):
 
     Arguments:
         problem: equation, domain, conditions.
-        discretization: ``FiniteDifferences(grid)`` for basis fields on a grid, ``Collocation()`` for an ``Ansatz``.
+        discretization: ``FiniteDifferences(grid)`` or, where it is periodic, ``FourierSpectral(grid)`` for basis
+            fields on a grid, ``Collocation()`` for an ``Ansatz``.
         rows: points that carry rows on each patch (default ``RowCounts(2000)``).
         decomposition: patches, each with weights of its own (default one patch).
         coupling: ``Independent()`` (default), ``InterfaceRows()`` or ``PartitionOfUnity()``.
@@ -93,6 +94,8 @@ class HardConstraintLayer(nn.Module):
         seed: of the points when a call gives no generator.
 
     Raises:
+        ValueError: a grid or decomposition of another domain; a discretisation that is periodic along an axis along
+            which the problem is not.
         ValueError, TypeError: at the call, when basis, conditions and problem do not fit together.
         SolveError: at the call, when a member fails and ``throw`` is set; its ``status`` holds all codes.
 
@@ -135,6 +138,7 @@ class HardConstraintLayer(nn.Module):
             box = getattr(domain, "box", None) or getattr(domain, "domain", problem.domain)
             if box != problem.domain:
                 raise ValueError(f"the {what} covers {box}, the problem {problem.domain}: make it from problem.domain")
+        check_periodic_axes(problem, discretization)
         self.problem, self.discretization = problem, discretization
         self.rows = rows or RowCounts(2000)
         self.decomposition = decomposition or cartesian_decomposition(discretization.grid or problem.domain, {})
@@ -227,7 +231,7 @@ class HardConstraintLayer(nn.Module):
         """The weights on every patch; arguments left out are the layer's own.
 
         Arguments:
-            source: an ``Ansatz`` for collocation, a ``GridBasis`` for finite differences.
+            source: an ``Ansatz`` for collocation, a ``GridBasis`` for a discretisation on a grid.
             parameters: name -> (batch,) or (1,), float64.
             start: weights to begin from, (batch, n_patches, n_basis): a warm start.
         """

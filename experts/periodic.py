@@ -8,13 +8,37 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from pdesolve.discretization.abstract import Expansion, Points
+from pdesolve.discretization.abstract import AbstractDiscretization, Expansion, Points
 from pdesolve.domains.geometry import BOUNDARIES
 from pdesolve.domains.overlap import OverlappingDecomposition
 from pdesolve.experts.patch_context import PatchContext
 from pdesolve.experts.shared_pieces import shared_pieces
 from pdesolve.nonlinear.joint_rows import JointBlock
 from pdesolve.nonlinear.rows import InterfaceBlock, RowBlock
+from pdesolve.problem import Problem
+
+
+def check_periodic_axes(problem: Problem, discretization: AbstractDiscretization) -> None:
+    """Raise unless a problem is periodic along every axis along which the discretisation is.
+
+    Raises:
+        ValueError: a field with another condition there, or with derivatives and no condition.
+    """
+    resolved, kind = problem.resolved, type(discretization).__name__
+    for axis in discretization.periodic_axes:
+        ends = BOUNDARIES[axis]
+        for name in problem.field_names:
+            given = [face.boundary for face in resolved.faces if face.field == name and face.axis == axis]
+            if given:
+                raise ValueError(
+                    f"{kind} is periodic along {axis!r}, but field {name!r} has a condition on {given[0]!r}: use "
+                    "Periodic there, or FiniteDifferences along that axis"
+                )
+            if axis not in resolved.periodic.get(name, ()) and problem.trace.order(axis, name):
+                raise ValueError(
+                    f"{kind} is periodic along {axis!r}, but the problem does not say that field {name!r} agrees on "
+                    f"{ends[0]!r} and {ends[1]!r}: add Periodic({axis!r}), or use FiniteDifferences along that axis"
+                )
 
 
 @dataclass(frozen=True, eq=False)
@@ -36,7 +60,8 @@ def periodic_rows(context: PatchContext, count: int, weight: float, ties_patches
     """[∂_n^j u] = 0 between both ends of every periodic axis, j below the equation's order in the field.
 
     Row j is weight * extent^j * jump / sqrt(count). With one patch along the axis these are rows of that patch, with
-    several they tie the first patch to the last.
+    several they tie the first patch to the last. Where the discretisation is periodic itself, one patch needs no rows
+    and independent patches differ at the ends as at any interface.
 
     Arguments:
         context: problem, patches and basis.
@@ -45,12 +70,14 @@ def periodic_rows(context: PatchContext, count: int, weight: float, ties_patches
         ties_patches: whether rows may reach over two patches.
 
     Raises:
-        ValueError: several patches along a periodic axis, but independent experts.
+        ValueError: several patches along a periodic axis, but independent experts; a grid without nodes on both ends.
     """
     found = PeriodicRows([], [], [])
     for field, axes in context.problem.resolved.periodic.items():
         for axis in axes:
             lower, upper = (_touching(context, name) for name in BOUNDARIES[axis])
+            if axis in context.discretization.periodic_axes and (lower == upper or not ties_patches):
+                continue
             if lower != upper and not ties_patches:
                 raise ValueError(
                     f"{len(context.decomposition.patches)} independent patches cannot be periodic along {axis!r}: use "
@@ -135,10 +162,17 @@ def _touching(context: PatchContext, boundary: str) -> list[int]:
 
 
 def _moved(context: PatchContext, points: Points, axis: str) -> Points:
-    """The same points on the upper end of the axis."""
+    """The same points on the upper end of the axis; the very same where the discretisation knows one end only."""
+    if axis in context.discretization.periodic_axes:
+        return points
     coordinates, nodes, grid = dict(points.coordinates), points.nodes, context.discretization.grid
     coordinates[axis] = torch.full_like(coordinates[axis], context.problem.domain.bounds(axis)[1])
     if nodes is not None and grid is not None:
+        if not grid.has_nodes_on(BOUNDARIES[axis][1]):
+            raise ValueError(
+                f"the grid leaves out the end of the periodic axis {axis!r}, whose nodes "
+                f"{type(context.discretization).__name__} needs: use FourierSpectral(grid), or StructuredGrid.uniform"
+            )
         nodes = nodes.clone()
         nodes[..., grid.axes.index(axis)] = len(grid.axis_nodes(axis)) - 1
     return Points(coordinates, nodes)

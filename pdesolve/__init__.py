@@ -6,6 +6,7 @@ from pdesolve.discretization.abstract import AbstractDiscretization
 from pdesolve.discretization.ansatz import Ansatz
 from pdesolve.discretization.collocation import Collocation, ForwardMode, TaylorMode
 from pdesolve.discretization.finite_differences import FiniteDifferences
+from pdesolve.discretization.fourier import FourierSpectral
 from pdesolve.domains import (
     AbstractSampler,
     Box,
@@ -63,6 +64,8 @@ from pdesolve.nonlinear.whitening import Whitening
 from pdesolve.pde.abstract import AbstractPDE, FunctionPDE
 from pdesolve.pde.burgers import Burgers
 from pdesolve.pde.diffusion_sorption import DiffusionSorption
+from pdesolve.pde.fisher_kpp import FisherKPP
+from pdesolve.pde.fitzhugh_nagumo import FitzHughNagumo
 from pdesolve.pde.heat import Heat
 from pdesolve.problem import AbstractDistribution, Family, LogUniform, Problem, ProblemFamily, Uniform
 from pdesolve.reference import (
@@ -130,10 +133,13 @@ __all__ = [
     "Family",
     "Field",
     "FiniteDifferences",
+    "FisherKPP",
+    "FitzHughNagumo",
     "FixedRidge",
     "FlatLayout",
     "ForwardMode",
     "FourierNeuralOperator",
+    "FourierSpectral",
     "Frame",
     "FunctionCoordinates",
     "FunctionLifting",

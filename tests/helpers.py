@@ -9,11 +9,13 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from pdesolve.condition import AbstractCondition, Dirichlet, InitialCondition
+from pdesolve.condition import AbstractCondition, Dirichlet, InitialCondition, Neumann, Periodic
 from pdesolve.discretization.ansatz import Ansatz
 from pdesolve.discretization.collocation import Collocation
 from pdesolve.discretization.finite_differences import FiniteDifferences
-from pdesolve.domains import Interval, Rectangle, StructuredGrid, TimeInterval, cartesian_decomposition
+from pdesolve.discretization.fourier import FourierSpectral
+from pdesolve.discretization.gridded import AbstractGridDiscretization
+from pdesolve.domains import Box, Cuboid, Interval, Rectangle, StructuredGrid, TimeInterval, cartesian_decomposition
 from pdesolve.experts.coupling import AbstractCoupling, Independent, InterfaceRows
 from pdesolve.experts.hard_constraint_expert import HardConstraintExpert
 from pdesolve.experts.hard_constraint_layer import HardConstraintLayer
@@ -24,6 +26,8 @@ from pdesolve.frames.abstract import NoLifting
 from pdesolve.frames.generic import Frame
 from pdesolve.frames.transfinite import ScaledCoordinates
 from pdesolve.implicit import AbstractAdjoint, DetachedAdjoint, ImplicitAdjoint
+from pdesolve.jet import Jet, closure
+from pdesolve.namespace import Namespace
 from pdesolve.nonlinear.gauss_newton import GaussNewton
 from pdesolve.nonlinear.least_squares import LeastSquares
 from pdesolve.nonlinear.levenberg_marquardt import LevenbergMarquardt
@@ -33,7 +37,11 @@ from pdesolve.nonlinear.rows import InterfaceBlock, RowBlock
 from pdesolve.pde.abstract import AbstractPDE, FunctionPDE
 from pdesolve.pde.burgers import Burgers
 from pdesolve.pde.diffusion_sorption import DiffusionSorption
+from pdesolve.pde.fisher_kpp import FisherKPP
+from pdesolve.pde.fitzhugh_nagumo import FitzHughNagumo
 from pdesolve.pde.heat import Heat
+from pdesolve.pde.trace import trace
+from pdesolve.pde.variable import FieldVariable
 from pdesolve.problem import Problem
 from pdesolve.unrolled import UnrolledAdjoint
 
@@ -56,8 +64,8 @@ def uniform(*shape: int, seed: int = 0) -> Tensor:
 class ExactCase:
     """A problem whose solution is known.
 
-    The solutions are polynomials of low degree, so differences of order 4 differentiate them exactly and a basis that
-    contains them must give them back to round-off.
+    The solutions are polynomials of low degree, trigonometric along periodic axes, so differences of order 4 and
+    Fourier modes differentiate them exactly and a basis that contains them must give them back to round-off.
 
     Arguments:
         problem: equation and conditions.
@@ -75,8 +83,18 @@ class ExactCase:
     terms: Mapping[str, set[str]]
 
     @property
+    def periodic(self) -> tuple[str, ...]:
+        """Axes along which every field is periodic."""
+        found = self.problem.resolved.periodic
+        return tuple(a for a in self.problem.domain.axes if all(a in found.get(f, ()) for f in self.exact))
+
+    @property
     def grid(self) -> StructuredGrid:
-        return StructuredGrid.uniform(self.problem.domain, self.shape)
+        return StructuredGrid.periodic(self.problem.domain, self.shape, self.periodic)
+
+    def discretization(self, grid: StructuredGrid) -> AbstractGridDiscretization:
+        """What differentiates the solution exactly."""
+        return FourierSpectral(grid, self.periodic) if self.periodic else FiniteDifferences(grid, 4)
 
     def on(self, grid: StructuredGrid) -> Tensor:
         """(component, *grid)."""
@@ -96,8 +114,13 @@ class ExactCase:
 
     def _random(self, grid: StructuredGrid, seed: int) -> Tensor:
         numbers = uniform(len(self.exact), len(grid.axes) + 1, seed=seed)
-        at = list(grid.coordinates().values())
-        waves = [sum(2.0 * k * x for k, x in zip(row[1:], at, strict=True)) + 3.0 * row[0] for row in numbers]
+        waves = []
+        for row in numbers:
+            wave = 3.0 * row[0] + torch.zeros(grid.shape, dtype=torch.float64)
+            for k, (axis, x) in zip(row[1:], grid.coordinates().items(), strict=True):
+                whole = (3.0 * k).round() * 2 * PI / grid.box.extent(axis)  # whole waves fit a periodic axis
+                wave = wave + (whole if axis in self.periodic else 2.0 * k) * x
+            waves.append(wave)
         return torch.stack([torch.sin(w) for w in waves])
 
 
@@ -206,9 +229,163 @@ def _system() -> ExactCase:
     return _exact_case("reaction system", pde, SPACE_TIME, {"u": u, "v": v}, conditions, (11, 13), False, terms)
 
 
-EXACT_CASES = [_heat_1d(), _heat_2d(), _poisson(), _burgers(), _transport(), _wave(), _system()]
+def forced(pde: AbstractPDE, exact: Mapping[str, Callable[..., Any]], domain: Box) -> FunctionPDE:
+    """A PDE with the source that makes ``exact`` a solution: the method of manufactured solutions."""
+    needed = tuple(term for _, term in trace(pde, pde.parameters, domain.axes).terms)
 
-EQUATIONS: list[AbstractPDE] = [Heat(), Heat(0.2, "xyz"), Burgers(), DiffusionSorption()]
+    def at(f: Any, c: Any, p: Any) -> tuple[Tensor, ...]:
+        found = pde.residual(f, c, p)
+        return found if isinstance(found, tuple) else (found,)
+
+    def residual(f: Any, c: Any, p: Any) -> tuple[Tensor, ...]:
+        jets = {axis: Jet.variable(getattr(c, axis), axis, closure(needed)) for axis in domain.axes}
+        true = {name: FieldVariable(name, exact[name](**jets).by_term()) for name in pde.field_names}
+        return tuple(r - s for r, s in zip(at(f, c, p), at(Namespace(true, "field"), c, p), strict=True))
+
+    return FunctionPDE(residual, pde.field_names, pde.parameters)
+
+
+def _forced_case(
+    name: str,
+    pde: AbstractPDE,
+    domain: Box,
+    exact: dict[str, Callable[..., Any]],
+    shape: tuple[int, ...],
+    linear: bool = False,
+    periodic: str = "",
+    walls: list[AbstractCondition] | None = None,
+) -> ExactCase:
+    """Dirichlet conditions, unless others are given, on the axes that are not periodic."""
+    start = domain.bounds("t")[0]
+    conditions: list[AbstractCondition] = [*(walls or [])]
+    for field, u in exact.items():
+        conditions.append(_initial(field, u, domain, start))
+        conditions += [Periodic(axis, field) for axis in periodic]
+        ends = tuple(b for b in domain.boundary_names if domain.boundary(b).axis not in periodic)
+        if ends and walls is None:
+            conditions.append(Dirichlet(u, on=ends, field=field))
+    space = {2 * axis for axis in domain.space_axes}
+    if isinstance(pde, Burgers):
+        space |= set(domain.space_axes)
+    terms = {field: {"", "t", *space} for field in exact}
+    return _exact_case(name, forced(pde, exact, domain), domain, exact, conditions, shape, linear, terms)
+
+
+def _initial(field: str, u: Callable[..., Any], domain: Box, start: float) -> InitialCondition:
+    space = domain.space_axes
+    values: dict[int, Callable[..., Any]] = {
+        1: lambda x: u(x=x, t=start),
+        2: lambda x, y: u(x=x, y=y, t=start),
+        3: lambda x, y, z: u(x=x, y=y, z=z, t=start),
+    }
+    return InitialCondition(values[len(space)], field=field)
+
+
+PLANE_TIME = SQUARE * TimeInterval(0, 1)
+SPACE_3D = Cuboid((0, 1), (0, 1), (0, 1)) * TimeInterval(0, 1)
+
+
+def _heat_3d() -> ExactCase:
+    def exact(x: Any, y: Any, z: Any, t: Any) -> Any:
+        return x * x + 2.0 * y * y - z * z + x * z - y * t
+
+    return _forced_case("heat 3-D", Heat(0.5, "xyz"), SPACE_3D, {"u": exact}, (6, 9, 6, 6), True)
+
+
+def _burgers_2d() -> ExactCase:
+    exact: dict[str, Callable[..., Any]] = {
+        "u": lambda x, y, t: 1.0 + x * t + 0.5 * y * y,
+        "v": lambda x, y, t: x - y * y + t,
+    }
+    return _forced_case("Burgers 2-D", Burgers(0.1, "xy"), PLANE_TIME, exact, (7, 9, 8))
+
+
+def _fitzhugh_nagumo() -> ExactCase:
+    """Given flow through the walls."""
+    exact: dict[str, Callable[..., Any]] = {
+        "u": lambda x, y, t: 0.5 * x * x - 0.5 * y + 0.5 * t,
+        "v": lambda x, y, t: 0.5 * x * y * t + 0.25 * y * y,
+    }
+    walls: list[AbstractCondition] = [
+        Neumann(0.0, on="left", field="u"),
+        Neumann(1.0, on="right", field="u"),
+        Neumann(0.5, on="bottom", field="u"),
+        Neumann(-0.5, on="top", field="u"),
+        Neumann(lambda y, t: -0.5 * y * t, on="left", field="v"),
+        Neumann(lambda y, t: 0.5 * y * t, on="right", field="v"),
+        Neumann(lambda x, t: -0.5 * x * t, on="bottom", field="v"),
+        Neumann(lambda x, t: 0.5 * x * t + 0.5, on="top", field="v"),
+    ]
+    pde = FitzHughNagumo(0.1, 0.2)
+    return _forced_case("FitzHugh-Nagumo", pde, PLANE_TIME, exact, (7, 9, 8), walls=walls)
+
+
+def _fisher() -> ExactCase:
+    exact: dict[str, Callable[..., Any]] = {"u": lambda x, t: 0.3 + 0.2 * x * x * t + 0.1 * t * t}
+    return _forced_case("Fisher-KPP", FisherKPP(), SPACE_TIME, exact, (11, 13))
+
+
+EXACT_CASES = [
+    _heat_1d(),
+    _heat_2d(),
+    _poisson(),
+    _burgers(),
+    _transport(),
+    _wave(),
+    _system(),
+    _heat_3d(),
+    _burgers_2d(),
+    _fitzhugh_nagumo(),
+    _fisher(),
+]
+
+
+def _wave_1d(x: Any, t: Any) -> Any:
+    return 0.5 + 0.3 * (1.0 + t - 0.5 * t * t) * torch.sin(2 * PI * x) + 0.1 * t * torch.cos(4 * PI * x)
+
+
+def _wave_2d(x: Any, y: Any, t: Any) -> Any:
+    return 0.2 * (1.0 + t) * torch.sin(2 * PI * x) * torch.cos(2 * PI * y) + 0.1 * t * t * torch.sin(2 * PI * (x + y))
+
+
+def _other_2d(x: Any, y: Any, t: Any) -> Any:
+    return 0.3 - 0.2 * t * torch.cos(2 * PI * x) + 0.1 * torch.sin(4 * PI * y)
+
+
+def _wave_3d(x: Any, y: Any, z: Any, t: Any) -> Any:
+    return (1.0 - 0.5 * t) * torch.sin(2 * PI * (x - z)) + t * t * torch.cos(2 * PI * y)
+
+
+def _channel(x: Any, y: Any, t: Any) -> Any:
+    return (y * y + t) * torch.sin(2 * PI * x) + y
+
+
+_PAIR: dict[str, Callable[..., Any]] = {"u": _wave_2d, "v": _other_2d}
+
+PERIODIC_CASES = [
+    _forced_case("heat 1-D", Heat(0.1), SPACE_TIME, {"u": _wave_1d}, (7, 12), True, "x"),
+    _forced_case("heat 2-D", Heat(0.1, "xy"), PLANE_TIME, {"u": _wave_2d}, (7, 12, 9), True, "xy"),
+    _forced_case("heat 3-D", Heat(0.1, "xyz"), SPACE_3D, {"u": _wave_3d}, (6, 8, 7, 6), True, "xyz"),
+    _forced_case("heat in a channel", Heat(0.1, "xy"), PLANE_TIME, {"u": _channel}, (7, 11, 8), True, "x"),
+    _forced_case("Burgers 1-D", Burgers(0.1), SPACE_TIME, {"u": _wave_1d}, (7, 13), periodic="x"),
+    _forced_case("Burgers 2-D", Burgers(0.1, "xy"), PLANE_TIME, _PAIR, (7, 12, 11), periodic="xy"),
+    _forced_case("FitzHugh-Nagumo", FitzHughNagumo(0.01, 0.02), PLANE_TIME, _PAIR, (7, 12, 11), periodic="xy"),
+    _forced_case("Fisher-KPP", FisherKPP(0.1), SPACE_TIME, {"u": _wave_1d}, (7, 12), periodic="x"),
+]
+"""For ``FourierSpectral``, which no other discretisation here differentiates exactly."""
+
+EQUATIONS: list[AbstractPDE] = [
+    Heat(),
+    Heat(0.2, "xyz"),
+    Burgers(),
+    Burgers(0.1, "xy"),
+    Burgers(0.1, "xyz"),
+    DiffusionSorption(),
+    FitzHughNagumo(),
+    FitzHughNagumo(axes="z"),
+    FisherKPP(),
+    FisherKPP(axes="xyz"),
+]
 
 
 def named(item: Any) -> str:
@@ -371,7 +548,7 @@ def grid_layer(case: ExactCase, cuts: Mapping[str, int] | None = None, **options
     grid = case.grid
     options.setdefault("rows", RowCounts(200, 40, 30))
     decomposition = cartesian_decomposition(grid, cuts or {})
-    return HardConstraintLayer(case.problem, FiniteDifferences(grid, 4), decomposition=decomposition, **options)
+    return HardConstraintLayer(case.problem, case.discretization(grid), decomposition=decomposition, **options)
 
 
 def monomial_expert(case: ExactCase, degree: int = 4, **options: Any) -> HardConstraintExpert:

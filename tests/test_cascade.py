@@ -35,7 +35,7 @@ from pdesolve.pde.abstract import FunctionPDE
 from pdesolve.problem import Problem
 from pdesolve.status import SolveStatus
 
-HEAT, PLANE, POISSON, BURGERS, TRANSPORT, WAVE, SYSTEM = EXACT_CASES
+HEAT, PLANE, POISSON, BURGERS, TRANSPORT, WAVE, SYSTEM, *_ = EXACT_CASES
 TIGHT = LevenbergMarquardt(gtol=1e-12, max_steps=200)
 
 

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import replace
 
 import pytest
 import torch
 from helpers import (
     EXACT_CASES,
+    PERIODIC_CASES,
     SPACE_TIME,
     ExactCase,
     grid_layer,
@@ -32,7 +34,7 @@ from pdesolve.pde.heat import Heat
 from pdesolve.problem import Problem
 
 BY_NAME = {case.name: case for case in EXACT_CASES}
-HEAT, PLANE, POISSON, BURGERS, TRANSPORT, WAVE, SYSTEM = EXACT_CASES
+HEAT, PLANE, POISSON, BURGERS, TRANSPORT, WAVE, SYSTEM, *_ = EXACT_CASES
 
 
 def cuts_of(case: ExactCase) -> list[dict[str, int]]:
@@ -41,12 +43,21 @@ def cuts_of(case: ExactCase) -> list[dict[str, int]]:
         cuts.append({"x": 2, "y": 2})
     if "t" in case.grid.axes:
         cuts += [{"t": 2}, {"t": 2, "x": 2}]
+    if {"t", "y"} <= set(case.grid.axes):
+        cuts.append({"t": 2, "x": 2, "y": 2})
     return cuts
 
 
 ALL_CUTS = [
     pytest.param(case, cuts, id=f"{case.name}, {' x '.join(f'{k} {n}' for k, n in cuts.items())}")
     for case in EXACT_CASES
+    for cuts in cuts_of(case)
+]
+
+
+PERIODIC_CUTS = [
+    pytest.param(case, cuts, id=f"{case.name}, periodic, {' x '.join(f'{k} {n}' for k, n in cuts.items())}")
+    for case in PERIODIC_CASES
     for cuts in cuts_of(case)
 ]
 
@@ -69,11 +80,37 @@ def test_jumps_are_small(case, cuts):
         assert float(jump.difference) < 1e-5 * (1.0 + float(jump.size)), name
 
 
-@pytest.mark.parametrize(("case", "cuts"), ALL_CUTS)
+@pytest.mark.parametrize(("case", "cuts"), ALL_CUTS + PERIODIC_CUTS)
 def test_on_a_grid_the_patches_agree_too(case, cuts):
     layer = grid_layer(case, cuts, coupling=InterfaceRows())
-    u, _ = layer(case.basis(case.grid, 5))
-    torch.testing.assert_close(u[0], case.on(case.grid), rtol=0, atol=1e-5 * float(u.abs().max()))
+    u, report = layer(case.basis(case.grid, 5, batch=2))
+    assert report.status.shape == (2, math.prod(cuts.values()))
+    torch.testing.assert_close(u, case.on(case.grid).expand_as(u), rtol=0, atol=1e-5 * float(u.abs().max()))
+
+
+@pytest.mark.parametrize(("case", "cuts"), ALL_CUTS + PERIODIC_CUTS)
+def test_independent_patches_are_exact_where_they_see_data(case, cuts):
+    """The first patch touches the initial values or, of a steady problem, two sides."""
+    layer = grid_layer(case, cuts, coupling=Independent(), throw=False)
+    u, report = layer(case.basis(case.grid, 5))
+    assert int(report.status[0, 0]) == 0
+    first, exact = (layer.decomposition.restrict(values)[0] for values in (u[0], case.on(case.grid)))
+    torch.testing.assert_close(first, exact, rtol=0, atol=1e-5 * float(exact.abs().max()))
+
+
+@pytest.mark.parametrize("cases", [EXACT_CASES, PERIODIC_CASES], ids=["differences", "Fourier"])
+def test_gradients_pass_through_patches_of_space_and_time(cases):
+    """Four patches behind four others: the second solves read the weights of the first."""
+    case = next(c for c in cases if c.name == "Burgers 2-D")
+    case = replace(case, shape=(6, 6, 6) if case.periodic else (7, 8, 7))
+    layer = grid_layer(case, {"t": 2, "x": 2, "y": 2}, coupling=InterfaceRows(), rows=RowCounts(24, 12, 8))
+    basis = case.basis(case.grid, 3).requires_grad_()
+
+    def solution(values):
+        u, _ = layer(values)
+        return torch.tanh(u).flatten(1) @ uniform(u[0].numel(), 2, seed=3)
+
+    assert torch.autograd.gradcheck(solution, basis, eps=1e-6, atol=1e-5, rtol=1e-4, fast_mode=True)
 
 
 def test_independent_patches_that_see_no_data_disagree():

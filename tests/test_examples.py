@@ -33,6 +33,12 @@ def test_the_layer_in_a_model_learns() -> None:
     assert module.main(steps=30) < 0.35  # 0.44 untrained, 0.08 after the example's 100 steps
 
 
+def test_members_of_a_reaction_diffusion_family_that_were_held_out(tmp_path: Path) -> None:
+    assert load("reaction_diffusion").main(tmp_path) < 1e-2  # 5e-3; the nearest of the training members is at 0.1
+    for name in ("u", "v"):
+        assert (tmp_path / f"{name}.png").stat().st_size > 10_000
+
+
 def test_a_short_demo(tmp_path: Path) -> None:
     error = load("demo").main(["--out", str(tmp_path), "--steps", "30", "--cases", "2"])
     assert error < 6e-3  # 5e-3 untrained, 2e-4 after the demo's 600 steps

@@ -52,3 +52,12 @@ def test_independent_patches_cannot_be_periodic() -> None:
     mixture = ps.MixtureOfExperts(ps.cartesian_decomposition(case.domain, {"x": 2}), expert, ps.Independent())
     with pytest.raises(ValueError, match="InterfaceRows"):
         mixture({}, ps.StructuredGrid.uniform(case.domain, (3, 5)))
+
+
+def test_differences_on_a_grid_without_the_end_point_are_refused() -> None:
+    """The last node is not the other end: tying it to the first would be wrong by one spacing."""
+    case = problem()
+    grid = ps.StructuredGrid.periodic(case.domain, (9, 16))
+    layer = ps.HardConstraintLayer(case, ps.FiniteDifferences(grid), ps.RowCounts(60, 9))
+    with pytest.raises(ValueError, match=r"leaves out the end of the periodic axis 'x'.*FourierSpectral"):
+        layer(torch.ones(1, 2, 9, 16, dtype=torch.float64))

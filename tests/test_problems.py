@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 import torch
-from helpers import EQUATIONS, EXACT_CASES, SPACE_TIME, SQUARE, named, seeded, uniform
+from helpers import EQUATIONS, EXACT_CASES, PERIODIC_CASES, SPACE_TIME, SQUARE, named, seeded, uniform
 
 from pdesolve.condition import (
     AbstractCondition,
@@ -27,6 +27,8 @@ from pdesolve.namespace import Namespace
 from pdesolve.pde.abstract import AbstractPDE, FunctionPDE
 from pdesolve.pde.burgers import Burgers
 from pdesolve.pde.diffusion_sorption import DiffusionSorption
+from pdesolve.pde.fisher_kpp import FisherKPP
+from pdesolve.pde.fitzhugh_nagumo import FitzHughNagumo
 from pdesolve.pde.heat import Heat
 from pdesolve.pde.trace import evaluate
 from pdesolve.problem import AbstractDistribution, Family, LogUniform, Problem, ProblemFamily, Uniform
@@ -46,7 +48,7 @@ def of(residual: Any) -> Problem:
 # Tracing.
 
 
-@pytest.mark.parametrize("case", EXACT_CASES, ids=named)
+@pytest.mark.parametrize("case", [*EXACT_CASES, *PERIODIC_CASES], ids=named)
 def test_tracing_finds_terms_order_and_linearity(case):
     found: dict[str, set[str]] = {}
     for field, term in case.problem.trace.terms:
@@ -58,7 +60,7 @@ def test_tracing_finds_terms_order_and_linearity(case):
         assert case.problem.trace.order(axis) == highest
 
 
-@pytest.mark.parametrize("case", EXACT_CASES, ids=named)
+@pytest.mark.parametrize("case", [*EXACT_CASES, *PERIODIC_CASES], ids=named)
 def test_exact_solution_has_no_residual(case):
     """The registry itself: the derivatives of the exact solution, by autograd, make F vanish."""
     box = case.problem.domain
@@ -81,7 +83,8 @@ def test_exact_solution_has_no_residual(case):
 @pytest.mark.parametrize("pde", EQUATIONS, ids=named)
 def test_equations_are_evaluated_point_by_point(pde):
     box = Interval(0, 1) * Interval(0, 1, axis="y") * Interval(0, 1, axis="z") * TimeInterval(0, 1)
-    problem = Problem(pde, box, (START, Dirichlet(0.0)))
+    conditions = [(InitialCondition(0.0, field=f), Dirichlet(0.0, field=f)) for f in pde.field_names]
+    problem = Problem(pde, box, [c for pair in conditions for c in pair])
     points = (3, 5)
     terms = {t: 0.2 + uniform(*points, seed=i).abs() for i, t in enumerate(problem.trace.terms)}
     at = {axis: uniform(*points, seed=20 + i) for i, axis in enumerate(box.axes)}
@@ -222,11 +225,30 @@ def test_heat_refuses_axes_that_are_no_space_axes(axes):
         lambda: DiffusionSorption(porosity=0.0),
         lambda: Heat(axes="xx"),
         lambda: Heat(kappa=10**400),
+        lambda: Burgers(axes="t"),
+        lambda: FitzHughNagumo(D_v=0.0),
+        lambda: FitzHughNagumo(axes=""),
+        lambda: FisherKPP(rho=-1.0),
+        lambda: FisherKPP(axes="yy"),
     ],
-    ids=["kappa < 0", "kappa = 0", "nu < 0", "D < 0", "porosity > 1", "porosity = 0", "axis twice", "huge"],
+    ids=[
+        "kappa < 0",
+        "kappa = 0",
+        "nu < 0",
+        "D < 0",
+        "porosity > 1",
+        "porosity = 0",
+        "axis twice",
+        "huge",
+        "time",
+        "D_v = 0",
+        "no axis",
+        "rho < 0",
+        "y twice",
+    ],
 )
 def test_unphysical_parameters_are_refused(make):
-    with pytest.raises(ValueError, match=r"kappa|nu|D|porosity|axes"):
+    with pytest.raises(ValueError, match=r"kappa|nu|D|porosity|axes|rho"):
         make()
 
 

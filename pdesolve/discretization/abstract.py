@@ -93,6 +93,9 @@ class AbstractDiscretization(abc.ABC):
     grid: StructuredGrid | None = None
     """The grid it lives on, or None if points are free."""
 
+    periodic_axes: tuple[str, ...] = ()
+    """Axes along which every field it can represent is periodic: conditions there hold by construction."""
+
     @abc.abstractmethod
     def interior(self, decomposition: AbstractPatches, n: int, generator: torch.Generator) -> Points:
         """n points on every patch."""

@@ -3,18 +3,15 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 
 import torch
 from torch import Tensor
 
-from pdesolve.discretization.abstract import AbstractDiscretization, Expansion, Points
-from pdesolve.discretization.grid_basis import GridBasis
+from pdesolve.discretization.gridded import AbstractGridDiscretization, check_indices, check_not_text, check_values
 from pdesolve.domains.geometry import nearest_hint
 from pdesolve.domains.grid import StructuredGrid
-from pdesolve.domains.patch import AbstractPatches
-from pdesolve.domains.sampling import sample_nodes
 from pdesolve.transforms import below
 
 HIGHEST_DERIVATIVE = 4
@@ -42,7 +39,7 @@ class Stencil:
 
 
 @dataclass(frozen=True, eq=False)
-class FiniteDifferences(AbstractDiscretization):
+class FiniteDifferences(AbstractGridDiscretization):
     """Derivatives of gridded values by finite differences of the formal order 2 or 4.
 
     On an equally spaced axis the m-th derivative uses the central stencil of order + 2⌊(m + 1)/2⌋ - 1
@@ -75,117 +72,26 @@ class FiniteDifferences(AbstractDiscretization):
         if self.order not in (2, 4):
             raise ValueError(f"the order of finite differences must be 2 or 4, got {self.order!r}")
 
-    def interior(self, decomposition: AbstractPatches, n: int, generator: torch.Generator) -> Points:
-        """n nodes of every patch, those on the initial and boundary faces of the domain left out.
-
-        Raises:
-            ValueError: a decomposition of another grid, or a patch with no node inside the domain.
-        """
-        last = [length - 1 for length in self.grid.shape]
-        blocks = []
-        for index, ranges in enumerate(self._ranges(decomposition)):
-            inner = [
-                (max(start, 1), stop if axis == "t" else min(stop, end))
-                for (start, stop), end, axis in zip(ranges, last, self.grid.axes, strict=True)
-            ]
-            if any(start >= stop for start, stop in inner):
-                raise ValueError(
-                    f"patch {index} has no node inside the domain (node ranges {ranges}): use fewer patches or a "
-                    "finer grid"
-                )
-            blocks.append(inner)
-        return self._points(sample_nodes(blocks, n, generator))
-
-    def face(
-        self,
-        decomposition: AbstractPatches,
-        patches: Sequence[int],
-        boundary: str,
-        n: int,
-        generator: torch.Generator,
-    ) -> Points:
-        """n nodes on the outermost layer of nodes of each patch.
-
-        Raises:
-            ValueError: a boundary of the domain that carries no nodes, as on a cell-centred grid.
-        """
-        face = self.grid.box.boundary(boundary)
-        position, nodes = self.grid.axes.index(face.axis), self.grid.axis_nodes(face.axis)
-        outermost = float(nodes[0] if face.side < 0 else nodes[-1])
-        on_domain = [i for i in patches if boundary in decomposition.boundaries_of(i)]
-        if on_domain and abs(outermost - face.position) > 1e-9 * self.grid.box.extent(face.axis):
-            raise ValueError(
-                f"the grid has no nodes on boundary {boundary!r} ({face.axis} = {face.position}): its nearest are at "
-                f"{outermost}; use a node-based grid, or a lifting that imposes the condition there"
-            )
-        blocks = []
-        for index in patches:
-            ranges = list(self._ranges(decomposition)[index])
-            start, stop = ranges[position]
-            ranges[position] = (start, start + 1) if face.side < 0 else (stop - 1, stop)
-            blocks.append(ranges)
-        return self._points(sample_nodes(blocks, n, generator))
-
-    def expand(
-        self, basis: object, points: Points, parameters: Mapping[str, Tensor], derivatives: tuple[str, ...]
-    ) -> Expansion:
-        """Derivatives of a ``GridBasis`` at sampled nodes; work grows with the nodes sampled, not with the grid."""
-        if not isinstance(basis, GridBasis):
-            raise TypeError(
-                f"FiniteDifferences differentiates fields on its grid, got {type(basis).__name__}: pass a tensor "
-                "to HardConstraintLayer, or use Collocation for an Ansatz"
-            )
-        fields = self.derivatives(basis.values, derivatives, points.nodes)  # (batch, n_basis, component, P, M)
-        offsets = self.derivatives(basis.offset, derivatives, points.nodes)
-        return Expansion(
-            {term: value.permute(0, 3, 4, 2, 1) for term, value in fields.items()},
-            {term: value.permute(0, 2, 3, 1) for term, value in offsets.items()},
-        )
-
-    def _ranges(self, decomposition: AbstractPatches) -> tuple[tuple[tuple[int, int], ...], ...]:
-        if decomposition.grid is not self.grid:
-            raise ValueError(
-                "the decomposition must cut the grid of the finite differences: cartesian_decomposition(grid, ...)"
-            )
-        return decomposition.node_ranges
-
-    def _points(self, nodes: Tensor) -> Points:
-        return Points.at_nodes(self.grid, nodes)
-
     def derivatives(
         self,
         values: Tensor,  # (*batch, *grid)
         terms: Iterable[str],
         indices: Tensor | None = None,  # (*points, n_axes)
     ) -> dict[str, Tensor]:
-        """Derivatives of gridded values; differentiable, in the dtype and on the device of ``values``.
+        """See ``AbstractGridDiscretization.derivatives``.
 
         At sampled nodes only the values within their stencils are read, so the cost does not depend on the
         size of the grid (if ``values`` is contiguous), and the result is that of the whole grid there.
 
-        Arguments:
-            values: (*batch, *grid), floating or complex.
-            terms: derivatives by their axis letters, ``""`` for the value, ``"x"``, ``"xx"``, ``"tx"``, ...
-            indices: (*points, n_axes) int64 node indices in the order of ``grid.axes``, the same for the
-                whole batch; None: every node.
-
-        Returns:
-            Term to (*batch, *grid), or with ``indices`` to (*batch, *points).
-
         Raises:
-            ValueError: on shapes that do not fit the grid, indices outside it, and a derivative the
-                discretisation cannot give (unknown axis, above the fourth, too few nodes).
-            TypeError: on integer values, indices that are not int64, and ``terms`` given as one string.
+            ValueError: also on a derivative above the fourth, and on too few nodes for it.
         """
         orders = self.check_terms(terms)
-        shape = self.grid.shape
-        if tuple(values.shape[-len(shape) :]) != shape:
-            raise ValueError(f"values must have the shape (*batch, *{shape}), got {tuple(values.shape)}")
-        if not (values.is_floating_point() or values.is_complex()):
-            raise TypeError(f"values must be floating or complex, got {values.dtype}; convert them first")
+        check_values(values, self.grid)
         if indices is None:
             return {term: self._everywhere(values, order) for term, order in orders.items()}
-        nodes = self._checked_indices(indices).to(values.device)
+        check_indices(indices, self.grid)
+        nodes = indices.to(values.device)
         return {term: self._sampled(values, order, nodes) for term, order in orders.items()}
 
     def check_terms(self, terms: Iterable[str]) -> dict[str, tuple[int, ...]]:
@@ -198,8 +104,7 @@ class FiniteDifferences(AbstractDiscretization):
             ValueError: on a derivative the discretisation cannot give; the message says why.
             TypeError: on ``terms`` given as one string.
         """
-        if isinstance(terms, str):
-            raise TypeError(f"terms must be a list of terms, got the string {terms!r}; write [{terms!r}]")
+        check_not_text(terms)
         orders = {}
         for term in terms:
             for axis in term:
@@ -293,18 +198,6 @@ class FiniteDifferences(AbstractDiscretization):
             weights = weights.reshape(*weights.shape[:-1], *(1,) * extra, weights.shape[-1])
             neighbours = _weighted_sum(weights, neighbours.unbind(-1).__getitem__)
         return neighbours
-
-    def _checked_indices(self, indices: Tensor) -> Tensor:
-        if indices.dtype != torch.int64:
-            raise TypeError(f"indices must be int64, got {indices.dtype}; use indices.long()")
-        axes, shape = self.grid.axes, self.grid.shape
-        if indices.ndim < 1 or indices.shape[-1] != len(axes):
-            got = tuple(indices.shape)
-            raise ValueError(f"indices must have the shape (*points, {len(axes)}) for {axes}, got {got}")
-        limit = torch.tensor(shape, device=indices.device)
-        if bool(((indices < 0) | (indices >= limit)).any()):
-            raise ValueError(f"indices must lie within the grid of {shape} nodes and not be negative")
-        return indices
 
 
 def fornberg_weights(points: Tensor, nodes: Tensor, derivative: int) -> Tensor:

@@ -22,6 +22,7 @@ from pdesolve.status import SolveStatus
 
 _FIRST_DAMPING = 1e-3
 _LARGEST_DAMPING = 1e16
+_FEASIBLE = 1e-8
 
 
 @dataclass(frozen=True)
@@ -93,8 +94,8 @@ def minimise_constrained(
 
     Notes:
         Converged means |L⁻¹(∇ cost + Cᵀy)| <= gtol |r| with L Lᵀ the matrix of the last step, on the active set of that
-        step. A member that no w satisfies ends as INFEASIBLE, at the point of
-        least violation, each row's violation being measured by the change of r that removes it.
+        step, and no row violated by more than 1e-8 of the terms that make it up. A member that no w satisfies ends as
+        INFEASIBLE, at the point of least violation, each row's violation measured by the change of r that removes it.
         Matrices are dense, of a patch or, where rows tie patches, of a whole sample.
 
     Source: Nocedal & Wright, *Numerical Optimization*, chapter 18 (sequential quadratic programming).
@@ -164,14 +165,15 @@ def _step(
     larger = (at.damping * at.growth).clamp_min(_FIRST_DAMPING)
     damping = torch.where(accepted, at.damping / 3.0, torch.where(blamed, larger, at.damping))
     moved, kept = accepted | infeasible, accepted.unsqueeze(-1)
+    w = torch.where(moved.unsqueeze(-1), at.w + h, at.w)
     return _Iterate(
-        w=torch.where(moved.unsqueeze(-1), at.w + h, at.w),
+        w=w,
         normal=_selected(shape, moved, trial, at.normal),
         damping=torch.where(damping < 1e-9, 0.0, damping),
         growth=torch.where(accepted, 2.0, torch.where(blamed, 2.0 * at.growth, at.growth)),
         newton=newton,
         feasible=at.feasible | accepted,
-        done=at.done | (accepted & (measure <= gtol)),
+        done=at.done | (accepted & (measure <= gtol) & _holds(w, constraints)),
         failed=at.failed | (rejected & (damping > _LARGEST_DAMPING)),
         infeasible=at.infeasible | infeasible,
         measure=torch.where(accepted, measure, at.measure),
@@ -180,6 +182,17 @@ def _step(
         degenerate=torch.where(accepted, found.degenerate, at.degenerate),
         steps=at.steps + active,
     )
+
+
+def _holds(w: Tensor, constraints: Rows) -> Tensor:
+    """Whether no row is violated by more than ``_FEASIBLE`` of the terms that make it up."""
+    rows, lower, upper, _ = constraints
+    values = times(rows, w)
+    size = times(rows.abs(), w.abs())
+    low, high = (torch.where(torch.isfinite(bound), bound, 0.0).abs() for bound in (lower, upper))
+    allowed = _FEASIBLE * (size + torch.maximum(low, high)) + torch.finfo(w.dtype).tiny
+    held: Tensor = (torch.maximum(lower - values, values - upper) <= allowed).all(-1)
+    return held
 
 
 def _matrix(problem: LeastSquares, shape: Shape, at: _Iterate, active: Tensor, rows: Tensor) -> Tensor:

@@ -7,8 +7,8 @@ from dataclasses import dataclass
 
 from torch import Tensor
 
-from pdesolve.jet import AXES
 from pdesolve.pde.abstract import AbstractPDE, Fields, Values, check_positive
+from pdesolve.pde.laplacian import check_space_axes, laplacian
 
 
 @dataclass(frozen=True)
@@ -32,10 +32,7 @@ class Heat(AbstractPDE):
     axes: str = "x"
 
     def __post_init__(self) -> None:
-        if not self.axes or any(axis not in AXES[1:] for axis in self.axes):
-            raise ValueError(f"axes must be letters of 'xyz', got {self.axes!r}")
-        if len(set(self.axes)) < len(self.axes):
-            raise ValueError(f"axes must differ, got {self.axes!r}")
+        check_space_axes(self.axes)
         check_positive(kappa=self.kappa)
 
     @property
@@ -48,6 +45,4 @@ class Heat(AbstractPDE):
 
     def residual(self, fields: Fields, coordinates: Values, parameters: Values) -> Tensor:
         u = fields.u
-        laplacian = sum(getattr(u, 2 * axis) for axis in self.axes)
-        residual: Tensor = u.t - parameters.kappa * laplacian
-        return residual
+        return u.t - parameters.kappa * laplacian(u, self.axes)
