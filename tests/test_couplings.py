@@ -11,6 +11,7 @@ from helpers import (
     EXACT_CASES,
     PERIODIC_CASES,
     SPACE_TIME,
+    Blocks,
     ExactCase,
     grid_layer,
     monomial_ansatz,
@@ -19,8 +20,10 @@ from helpers import (
     seeded,
     uniform,
 )
+from torch import nn
 
 from pdesolve.condition import Dirichlet, InitialCondition
+from pdesolve.discretization.ansatz import Ansatz
 from pdesolve.discretization.collocation import Collocation
 from pdesolve.domains import Decomposition, Interval, StructuredGrid, TimeInterval, cartesian_decomposition
 from pdesolve.domains.decomposition import Interface
@@ -29,6 +32,7 @@ from pdesolve.experts.hard_constraint_expert import HardConstraintExpert
 from pdesolve.experts.hard_constraint_layer import HardConstraintLayer
 from pdesolve.experts.mixture import MixtureOfExperts
 from pdesolve.experts.rows import RowCounts
+from pdesolve.frames.abstract import FunctionCoordinates, NoLifting
 from pdesolve.pde.abstract import FunctionPDE
 from pdesolve.pde.heat import Heat
 from pdesolve.problem import Problem
@@ -96,6 +100,42 @@ def test_independent_patches_are_exact_where_they_see_data(case, cuts):
     assert int(report.status[0, 0]) == 0
     first, exact = (layer.decomposition.restrict(values)[0] for values in (u[0], case.on(case.grid)))
     torch.testing.assert_close(first, exact, rtol=0, atol=1e-5 * float(exact.abs().max()))
+
+
+AXES = (lambda t: t, lambda x: x, lambda y: y)
+
+
+class Waves(nn.Module):
+    """1, t, t² times 1, sin, cos of one and two waves along every space axis."""
+
+    def forward(self, features):
+        t = features[..., 0]
+        columns = [0.0 * t + 1.0, t, t * t]
+        for axis in range(1, features.shape[-1]):
+            phases = [2.0 * math.pi * k * features[..., axis] for k in (1, 2)]
+            columns += [c * wave(phase) for c in columns for phase in phases for wave in (torch.sin, torch.cos)]
+        return torch.stack(columns, dim=-1)
+
+
+@pytest.mark.parametrize(
+    ("name", "cuts"),
+    [
+        ("heat 1-D", {"t": 2, "x": 2}),
+        ("Fisher-KPP", {"t": 3, "x": 3}),
+        ("heat 2-D", {"t": 2, "x": 2, "y": 2}),
+        ("Burgers 2-D", {"t": 2, "x": 2}),
+    ],
+)
+def test_collocation_closes_rings_of_patches_at_every_time(name, cuts):
+    case = next(c for c in PERIODIC_CASES if c.name == name)
+    fields, axes = case.problem.field_names, case.problem.domain.axes
+    network = Waves() if len(fields) == 1 else Blocks(Waves(), len(fields))
+    layer = HardConstraintLayer(case.problem, Collocation(), RowCounts(150 if len(axes) == 2 else 500, 90, 60))
+    expert = HardConstraintExpert(
+        Ansatz(network, FunctionCoordinates(*AXES[: len(axes)]), NoLifting(fields), fields), layer
+    )
+    solution = MixtureOfExperts(cartesian_decomposition(case.problem.domain, cuts), expert)({}, case.grid)
+    torch.testing.assert_close(solution.field.values[0], case.on(case.grid), rtol=0, atol=1e-8)
 
 
 @pytest.mark.parametrize("cases", [EXACT_CASES, PERIODIC_CASES], ids=["differences", "Fourier"])
