@@ -189,7 +189,7 @@ def _asymmetry(operator: DenseOperator | SparseOperator) -> Tensor:
         return (operator.matrix - operator.matrix.mT).abs().amax(-1)
     other = operator.transposed()
     if operator.pattern.symmetric:
-        difference = SparseOperator(operator.pattern, operator.values - other.values)
+        difference = replace(other, values=other.values.sub_(operator.values))  # its own copy: nothing else reads it
     else:
         rows = torch.cat([operator.pattern.rows, other.pattern.rows])
         columns = torch.cat([operator.pattern.columns, other.pattern.columns])

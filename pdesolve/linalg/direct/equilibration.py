@@ -64,8 +64,8 @@ def sums(matrix: Matrix) -> tuple[Tensor, Tensor]:
 def scaled(matrix: Matrix, left: Tensor, right: Tensor) -> Matrix:
     """diag(left) A diag(right)."""
     if isinstance(matrix, SparseOperator):
-        values = matrix.values * left[matrix.pattern.rows] * right[matrix.pattern.columns]
-        return replace(matrix, values=values)
+        values = left[matrix.pattern.rows].mul_(matrix.values)  # in place: these are the largest arrays of all
+        return replace(matrix, values=values.mul_(right[matrix.pattern.columns]))
     return replace(matrix, matrix=matrix.matrix * left.unsqueeze(-1) * right.unsqueeze(-2))
 
 
