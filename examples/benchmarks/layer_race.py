@@ -8,6 +8,7 @@ Needs ``pip install optimistix`` for the rival's rows; without it they say so. C
 from __future__ import annotations
 
 import importlib.util
+import os
 import resource
 import statistics
 import sys
@@ -203,14 +204,21 @@ def same_rows(ours: Ours, rival: Rival) -> float:
 
 
 def race(report: Report) -> None:
-    """Time to the same cost, each with the loosest tolerance that reaches it, interleaved, medians."""
-    if HAVE_RIVAL:
-        import jax
+    """Time to the same cost with the loosest tolerance that reaches it, interleaved, medians, both on one core."""
+    cores, threads = os.sched_getaffinity(0), torch.get_num_threads()
+    os.sched_setaffinity(0, {max(cores)})
+    torch.set_num_threads(1)
+    try:
+        if HAVE_RIVAL:
+            import jax
 
-        jax.config.update("jax_enable_x64", True)
-    for name in PROBLEMS:
-        for patches in (1, 16) if report.quick else PATCHES:
-            _one_race(report, name, patches)
+            jax.config.update("jax_enable_x64", True)
+        for name in PROBLEMS:
+            for patches in (1, 16) if report.quick else PATCHES:
+                _one_race(report, name, patches)
+    finally:
+        os.sched_setaffinity(0, cores)
+        torch.set_num_threads(threads)
 
 
 def _one_race(report: Report, name: str, patches: int) -> None:
