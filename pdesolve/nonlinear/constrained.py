@@ -22,6 +22,7 @@ from pdesolve.status import SolveStatus
 
 _FIRST_DAMPING = 1e-3
 _LARGEST_DAMPING = 1e16
+_FEASIBLE = 1e-8  # of a row's terms: what may be missing where a member counts as converged
 
 
 @dataclass(frozen=True)
@@ -92,9 +93,10 @@ def minimise_constrained(
         start: w to begin from, (batch, patch, N); default zero; it need not be feasible.
 
     Notes:
-        Converged means |L⁻¹(∇ cost + Cᵀy)| <= gtol |r| with L Lᵀ the matrix of the last step, on the active set of that
-        step. A member that no w satisfies ends as INFEASIBLE, at the point of
-        least violation, each row's violation being measured by the change of r that removes it.
+        Converged means |L⁻¹(∇ cost + Cᵀy)| <= gtol |r|, with L Lᵀ the matrix of the last step and y its multipliers,
+        whose signs and complementarity are those of a minimum, and rows that hold to 1e-8 of their terms. A member that
+        no w satisfies ends as INFEASIBLE, at the point of least violation, each row's violation being measured by the
+        change of r that removes it.
         Matrices are dense, of a patch or, where rows tie patches, of a whole sample.
 
     Source: Nocedal & Wright, *Numerical Optimization*, chapter 18 (sequential quadratic programming).
@@ -171,7 +173,7 @@ def _step(
         growth=torch.where(accepted, 2.0, torch.where(blamed, 2.0 * at.growth, at.growth)),
         newton=newton,
         feasible=at.feasible | accepted,
-        done=at.done | (accepted & (measure <= gtol)),
+        done=at.done | (accepted & (measure <= gtol) & _holds(at.w + h, rows, lower, upper)),
         failed=at.failed | (rejected & (damping > _LARGEST_DAMPING)),
         infeasible=at.infeasible | infeasible,
         measure=torch.where(accepted, measure, at.measure),
@@ -207,6 +209,14 @@ def _accepts(shape: Shape, at: _Iterate, trial: Normal, gradient: Tensor, matrix
     noise = 1e2 * eps * old + (1e2 * eps * size) ** 2
     falls = torch.where(predicted <= noise, old - new >= -10.0 * noise, old - new > 1e-4 * predicted)
     return (falls | ~at.feasible) & torch.isfinite(new)
+
+
+def _holds(w: Tensor, rows: Tensor, lower: Tensor, upper: Tensor) -> Tensor:
+    """Whether all rows hold at w, by member, each to round-off of its own terms."""
+    moved, terms = times(rows, w), times(rows.abs(), w.abs())
+    bound = torch.where(moved > upper, upper, torch.where(moved < lower, lower, 0.0)).abs()
+    beyond = torch.maximum(moved - upper, lower - moved)
+    return (beyond <= _FEASIBLE * torch.maximum(terms, bound)).all(-1)
 
 
 def _stationarity(shape: Shape, normal: Normal, rows: Tensor, found: QuadraticSolution) -> Tensor:
