@@ -42,7 +42,7 @@ class Newton(AbstractRootFinder):
 
     Converged when the correction, an estimate of the error, is small and J is a model of F that far. Small is
     max_i |d_i|/s_i <= τ = atol + rtol max_i |u_i|/s_i. A model is J where |J⁻¹F| falls to 0.36 of itself with the
-    correction added, or where J⁻¹F changes by v to half of it along a step v of size τ: a correction that is all
+    correction added, or where J⁻¹F changes by v, to 0.36 of it, along a step v of size τ: a correction that is all
     round-off does not fall. Roots of order p up to 20 pass, since (1 - 1/p)^p < 1/e; poles, with (1 + 1/p)^-p > 1/e,
     and tails like exp(-u) do not. The residual is not asked: its size says nothing while its units are unknown.
 
@@ -178,12 +178,12 @@ class _Run:
         self._stop(found, torch.full_like(self.status, int(SolveStatus.CONVERGED)), "")
 
     def _modelled(self, direction: Tensor, size: Tensor, allowed: Tensor, correct: Correct) -> Tensor:
-        """Whether J⁻¹(F(u + v) - F(u)) = v to half of v, for v along the direction and as long as is allowed."""
+        """Whether J⁻¹(F(u + v) - F(u)) = v to a part of v, for v along the direction and as long as is allowed."""
         reach = (allowed / torch.where(size > 0, size, 1.0)).unsqueeze(-1) * direction
         there = self.problem.residual(self.u + reach)
         change = torch.where(there.isfinite(), there - self.residual, 0.0)
         gap = (correct(change) + reach / self.scale).abs().amax(-1)  # correct has the sign of -J⁻¹
-        return there.isfinite().all(-1) & (gap <= 0.5 * allowed)
+        return there.isfinite().all(-1) & (gap <= _FALLS * allowed)
 
     def _search(self, direction: Tensor, correct: Correct) -> None:
         before = self.residual.abs().amax(-1)
