@@ -8,7 +8,7 @@ from torch import Tensor
 from pdesolve.nonlinear.dual_active_set import dual_active_set
 from pdesolve.nonlinear.optimality import Conditions, Point
 
-_GOOD = 1e-11  # what an active set has to reach, else the dual method looks for another
+_GOOD = 1e-13  # what an active set has to reach, else the dual method looks for another
 
 
 def settled(conditions: Conditions, start: Point, wanted: Tensor) -> tuple[Point, Tensor]:
