@@ -7,8 +7,11 @@ import torch
 from helpers import uniform
 from torch.autograd import gradcheck
 
+from pdesolve.linalg.choice import default_solver
 from pdesolve.linalg.direct.block_schur import BlockSchur
 from pdesolve.linalg.direct.dense_lu import DenseLU
+from pdesolve.linalg.direct.superlu import SuperLU
+from pdesolve.linalg.krylov.cg import CG
 from pdesolve.linalg.operators.assemble import dense_matrix
 from pdesolve.linalg.operators.block_sparse import BlockSparseOperator
 from pdesolve.linalg.operators.dense import DenseOperator
@@ -126,6 +129,104 @@ def test_blocks_without_edges():
     )
     x, _ = linear_solve(operator, torch.ones(6).double(), BlockSchur())
     assert torch.allclose(x, torch.full((6,), 0.5).double(), rtol=1e-15)
+
+
+@pytest.mark.parametrize(("batch", "lead"), [((1,), (4,)), ((3,), ()), ((2, 1), (2, 5))], ids=str)
+def test_batches_broadcast_with_their_gradients(batch, lead):
+    """One matrix for many right-hand sides, one right-hand side for many matrices."""
+    operator = coupled(*batch, edges=((0, 1), (1, 2)), n=2)
+    b = uniform(*lead, 6, seed=11).requires_grad_()
+
+    def solved(raw, coupling, b):
+        blocks = BlockSparseOperator(raw + raw.mT, coupling, operator.edges, positive_definite=True)
+        return linear_solve(blocks, b, BlockSchur())[0]
+
+    inputs = ((operator.diagonal / 2).requires_grad_(), operator.coupling.clone().requires_grad_(), b)
+    x = solved(*inputs)
+    torch.testing.assert_close(operator.mv(x), b.expand_as(x))
+    assert gradcheck(solved, inputs, check_forward_ad=True, fast_mode=True)
+
+
+def test_one_unknown_on_one_patch():
+    four, none = torch.full((1, 1, 1), 4.0).double().requires_grad_(), torch.zeros(0, 1, 1).double()
+    operator = BlockSparseOperator(four, none, positive_definite=True)
+    x, _ = linear_solve(operator, torch.ones(1).double(), BlockSchur())
+    assert x.item() == 0.25
+    assert torch.autograd.grad(x.sum(), four)[0].item() == -1 / 16
+
+
+def test_an_empty_batch_is_solved():
+    operator = coupled_with(coupled(2))
+    empty = operator.with_tensors([t[:0] for t in operator.tensors()])
+    x, report = linear_solve(empty, torch.zeros(0, 18).double(), BlockSchur())
+    assert x.shape == (0, 18)
+    assert report.status.shape == (0,)
+
+
+def test_failed_members_have_no_gradient():
+    operator = coupled(3)
+    for fault in (torch.nan, -1.0):
+        diagonal = operator.diagonal.clone()
+        diagonal[1] *= fault
+        leaves = (
+            diagonal.requires_grad_(),
+            operator.coupling.clone().requires_grad_(),
+            uniform(3, 18).requires_grad_(),
+        )
+        blocks = coupled_with(operator, diagonal=leaves[0], coupling=leaves[1])
+        x, report = linear_solve(blocks, leaves[2], BlockSchur(), throw=False)
+        assert report.converged.tolist() == [True, False, True]
+        for grad in torch.autograd.grad(x.sum(), leaves):
+            assert grad.isfinite().all()
+            assert torch.equal(grad[1], torch.zeros_like(grad[1]))
+            assert bool((grad[[0, 2]] != 0).any())
+
+
+def test_single_precision():
+    operator = coupled(2)
+    single = operator.with_tensors([t.float() for t in operator.tensors()])
+    b = uniform(2, 18).float().requires_grad_()
+    x, _ = linear_solve(single, b, BlockSchur())
+    expected, _ = linear_solve(operator, b.detach().double(), BlockSchur())
+    torch.testing.assert_close(x.double(), expected, rtol=1e-6, atol=1e-6)
+    assert torch.autograd.grad(x.sum(), b)[0].dtype == torch.float32
+
+
+def test_large_units_do_not_hide_an_unsymmetric_block():
+    operator = coupled(edges=((0, 1),))
+    diagonal = operator.diagonal.clone()
+    diagonal[0] *= 1e14
+    diagonal[1, 0, 1] += 0.5
+    _, report = linear_solve(coupled_with(operator, diagonal=diagonal), uniform(6), BlockSchur(), throw=False)
+    assert report.status.item() == SolveStatus.UNSYMMETRIC
+
+
+def test_krylov_solvers_take_batches_of_blocks():
+    operator = coupled(3)
+    b = uniform(3, 18)
+    x, _ = linear_solve(operator, b, CG(rtol=1e-12))
+    torch.testing.assert_close(operator.mv(x), b)
+    diagonal = operator.diagonal.clone()
+    diagonal[1, 0, 0, 1] += 3.0
+    _, report = linear_solve(coupled_with(operator, diagonal=diagonal), b, CG(), throw=False)
+    assert report.status.tolist() == [0, int(SolveStatus.UNSYMMETRIC), 0]
+
+
+def test_the_default_solver_takes_blocks():
+    definite, other, one = coupled(2), coupled(2, definite=False), coupled(definite=False)
+    assert isinstance(default_solver(definite), BlockSchur)
+    assert isinstance(default_solver(definite.T), BlockSchur)
+    assert isinstance(default_solver(other), DenseLU)
+    assert isinstance(default_solver(one), SuperLU)
+    b = uniform(2, 18)
+    for operator in (definite, definite.T, other, other.T):
+        x, _ = linear_solve(operator, b)
+        torch.testing.assert_close(operator.mv(x), b)
+
+
+def test_edges_may_be_lists():
+    operator = BlockSparseOperator(coupled().diagonal, coupled().coupling, [list(edge) for edge in PLANE])
+    assert operator.edges == PLANE
 
 
 def test_what_block_schur_does_not_take():

@@ -426,6 +426,138 @@ def test_random_programs_meet_their_conditions() -> None:
         assert float((free.abs() * gap.abs()).max()) < 1e-8 * float(linear.abs().max())
 
 
+def hard_program(kind: str, seed: int) -> tuple[Tensor, ...]:
+    """A quadratic program with a feasible point, of a kind that breaks solvers: (H, c, C, lower, upper, equality)."""
+    generator = torch.Generator().manual_seed(seed)
+
+    def normal(*shape: int) -> Tensor:
+        return torch.randn(*shape, generator=generator, dtype=torch.float64)
+
+    def part(*shape: int) -> Tensor:
+        return torch.rand(*shape, generator=generator, dtype=torch.float64)
+
+    n, batch = 1 + seed % 8, 4
+    m = 2 + seed % (4 * n)
+    basis, rows, inside = normal(batch, 2 * n + 2, n), normal(batch, m, n), normal(batch, n, 1)
+    linear = normal(batch, n) * 10.0 ** (3 * float(normal(1)))  # the minimum without rows is far away
+    if kind == "ill-conditioned":
+        basis = basis * 10.0 ** (-4 * part(n))
+    if kind in ("parallel", "repeated"):
+        apart = 0.0 if kind == "repeated" else 10.0 ** (-12 * float(part(1)))
+        rows[:, m // 2 : 2 * (m // 2)] = rows[:, : m // 2] + apart * normal(batch, m // 2, n)
+    if kind == "scales":
+        rows = rows * 10.0 ** (16 * part(batch, m, 1) - 8)
+    if kind == "empty":
+        rows[:, ::3] = 0.0
+    if kind == "box":
+        rows = torch.eye(n, dtype=torch.float64).expand(batch, n, n)
+    values, size = (rows @ inside).squeeze(-1), rows.abs().amax(-1)
+    room = size * part(*values.shape)
+    if kind in ("vertex", "box"):  # many bounds meet in one point; lower = upper in some rows
+        room = room * (part(*values.shape) < 0.5)
+    if kind == "thin":
+        room = room * 10.0 ** (-14 * part(*values.shape))
+    equality = torch.zeros(values.shape[-1], dtype=torch.bool)
+    if kind == "equalities":
+        equality[: seed % (n + 2)] = True
+    lower, upper = values - room, values + room
+    if kind == "cone":
+        lower, upper = torch.full_like(values, -torch.inf), values + 1e-6 * room
+    lower, upper = (torch.where(equality, values, t) for t in (lower, upper))
+    return basis.mT @ basis, linear, rows, lower, upper, equality
+
+
+KINDS = ["ill-conditioned", "parallel", "repeated", "scales", "empty", "box", "vertex", "thin", "equalities", "cone"]
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_hard_programs_are_solved(kind: str) -> None:
+    """None is given up and none is called infeasible; the conditions of a minimum hold, in the metric of H."""
+    for seed in range(40):
+        matrix, linear, rows, lower, upper, equality = hard_program(kind, seed)
+        found = quadratic_program(matrix, linear, rows, lower, upper, equality)
+        assert not bool((found.infeasible | found.stalled | found.broken).any()), seed
+        factor = torch.linalg.cholesky(matrix)
+        unit = torch.linalg.solve_triangular(factor, rows.mT, upper=False).mT
+        length = torch.linalg.vector_norm(unit, dim=-1)
+        length = torch.where(length > 0.0, length, 1.0)
+        at, y = (rows @ found.x.unsqueeze(-1)).squeeze(-1) / length, found.multipliers * length
+        low, high = lower / length, upper / length
+        pull = torch.linalg.solve_triangular(factor, linear.unsqueeze(-1), upper=False)
+        force = factor.mT @ found.x.unsqueeze(-1) + pull + (unit / length.unsqueeze(-1)).mT @ y.unsqueeze(-1)
+        scale = torch.linalg.vector_norm(pull, dim=(-2, -1)) + torch.linalg.vector_norm(at, dim=-1)
+        assert bool((torch.maximum(low - at, at - high).amax(-1) < 1e-10 * scale).all()), seed
+        size = scale + y.abs().amax(-1)
+        assert bool((torch.linalg.vector_norm(force, dim=(-2, -1)) < 1e-9 * size).all()), seed
+        gap = torch.where(y > 0.0, high - at, at - low).abs()
+        slack = torch.where(equality | (y == 0.0), 0.0, torch.minimum(gap, y.abs()))
+        assert bool((slack.amax(-1) < 1e-9 * size).all()), seed
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_hard_rows_around_a_curved_problem(kind: str) -> None:
+    """r = A w + (A w)³ + b: rounding leaves rows violated, and the way back costs something."""
+    one = torch.ones(1, 1, 1, dtype=torch.float64)
+    for seed in range(8):
+        _, _, matrix, lower, upper, equality = hard_program(kind, 5 * seed + 1)
+        n = matrix.shape[-1]
+        basis, offset = uniform(4, 1, 2 * n + 4, n, seed=seed), 10.0 ** (seed % 3) * uniform(4, 1, 2 * n + 4, seed=seed)
+        rows = RowBlock(lambda t, i: (t[0] + t[0] ** 3,), (basis,), (offset,), (), one)
+        kinds = [(flag, equality == flag) for flag in (False, True) if bool((equality == flag).any())]
+        blocks = [
+            LinearConstraints(matrix[:, None, own], lower[:, None, own], upper[:, None, own], equality=flag)
+            for flag, own in kinds
+        ]
+        found = minimise_constrained(LeastSquares((rows,), constraints=tuple(blocks)), LevenbergMarquardt())
+        converged(found)
+        for block in blocks:
+            terms = (block.matrix.abs() @ found.w.abs().unsqueeze(-1)).squeeze(-1)
+            bound = torch.maximum(*(torch.where(t.isfinite(), t, 0.0).abs() for t in (block.lower, block.upper)))
+            assert bool((block.violation(found.w) <= 1e-8 * torch.maximum(terms, bound)).all()), seed
+
+
+@pytest.mark.parametrize("gap", [1e-2, 1e-5, 1e-8])
+def test_rows_that_miss_each_other_by_a_hair_are_infeasible(gap: float) -> None:
+    """The same row is to be at least ``gap`` and at most zero."""
+    for seed in range(10):
+        matrix, linear, rows, lower, upper, equality = hard_program("repeated", seed)
+        rows[:, 1] = rows[:, 0]
+        upper[:, 0] = lower[:, 1] + torch.inf
+        lower[:, 0], upper[:, 1], lower[:, 1] = gap, 0.0, -torch.inf
+        found = quadratic_program(matrix, linear / linear.abs().amax(), rows, lower, upper, equality)
+        assert bool(found.infeasible.all()), seed
+
+
+def test_bounds_that_agree_push_from_one_side() -> None:
+    """lower = upper in a row that is not declared an equality: the derivative goes to the bound that pushes."""
+    problem = linear_problem(1, 6, 2, 1)
+    row = torch.tensor([[[[1.0, 0.0]]]], dtype=torch.float64)
+    free = float(minimise(replace(problem, constraints=()), TIGHT).w[0, 0, 0])
+    for shift in (-1.0, 1.0):
+        lower, upper = (torch.full((1, 1, 1), free + shift, dtype=torch.float64).requires_grad_() for _ in range(2))
+        found = solve(replace(problem, constraints=(LinearConstraints(row, lower, upper),)))
+        converged(found)
+        grads = [float(g) for g in torch.autograd.grad(found.w[0, 0, 0], (lower, upper))]
+        assert grads == pytest.approx([1.0, 0.0] if shift > 0 else [0.0, 1.0])
+
+
+def test_rows_that_do_not_hold_are_never_called_converged(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whatever the quadratic program says of itself, the last w is looked at."""
+    problem = constrained(least_squares(batch=2, curved=0.0, noise=1.0))
+
+    def careless(*arguments: Tensor) -> Any:
+        found = quadratic_program(*arguments)
+        beyond = found.side.to(found.x.dtype).unsqueeze(-1) * arguments[2]
+        return replace(found, x=found.x + 1e-6 * beyond.sum(-2))
+
+    converged(solve(problem))
+    monkeypatch.setattr("pdesolve.nonlinear.constrained.quadratic_program", careless)
+    found = solve(problem)
+    outside = torch.stack([block.violation(found.w).amax((-1, -2)) for block in problem.constraints]).amax(0)
+    assert float(outside.min()) > 1e-8
+    assert bool((found.status != SolveStatus.CONVERGED).all())
+
+
 # ------------------------------------------------------------------------------------------- in the layer
 
 

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import itertools
 import math
+import re
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
 import pytest
@@ -262,6 +264,177 @@ def test_a_trial_point_with_nan_is_only_too_far():
     assert abs(float(u) - math.exp(-3.0)) < 1e-12
 
 
+@pytest.mark.parametrize(
+    ("name", "function", "start", "method"),
+    [
+        ("pole", lambda u: 1.0 / (u - 1.0), [1.0 + 1e-13], Newton()),
+        ("double pole", lambda u: (u - 1.0) ** -2, [1.0 + 1e-13], Newton()),
+        ("tail", lambda u: torch.exp(1e12 * u), [0.0], Newton()),
+        ("plateau", lambda u: torch.exp(1e12 * u) + 1.0, [1e-12], Newton(atol=1e-8)),
+        ("no root", lambda u: 1e14 * u + 1e30 * u**2 + 1.0, [0.0], Newton()),
+    ],
+    ids=lambda value: value if isinstance(value, str) else "",
+)
+def test_a_small_correction_is_not_yet_a_root(name, function, start, method):
+    u, report = find_root(function, torch.tensor(start).double(), jacobian=DenseJacobian(), method=method, throw=False)
+    assert report.status.item() != SolveStatus.CONVERGED, name
+    assert u.isfinite().all()
+
+
+@pytest.mark.parametrize("order", [1, 2, 3, 5])
+def test_roots_of_any_order_are_roots(order):
+    method = Newton(max_steps=200)
+    u, _ = find_root(
+        lambda u: (u - 1.0) ** order, torch.tensor([3.0]).double(), jacobian=DenseJacobian(), method=method
+    )
+    assert abs(float(u) - 1.0) < 1e-9
+
+
+def test_a_small_unknown_is_followed_until_newton_contracts():
+    """A correction of 2e-14 is below every tolerance; the residual it leaves is four times as large."""
+
+    def function(u: Tensor) -> Tensor:
+        return torch.stack([u[0] - 1.0, (u[1] * 1e14) ** 3 - 8.0])
+
+    u, report = find_root(function, torch.tensor([1.0, 1e-14]).double(), jacobian=DenseJacobian())
+    assert float(report.stats["residual"]) < 1.0
+    assert abs(float(u[1]) - 2e-14) < 1e-15
+
+
+def test_a_jacobian_that_becomes_wrong_does_not_converge():
+    """Right at the start, where it is checked; a million million times too large beyond."""
+
+    def assemble(u: Tensor) -> DenseOperator:
+        return DenseOperator(torch.diag(torch.where(u < 1.5, 3.0, 3e13) * u**2))
+
+    _, report = find_root(
+        lambda u: u**3 - 8.0, torch.tensor([1.0]).double(), jacobian=GivenJacobian(assemble), throw=False
+    )
+    assert report.status.item() != SolveStatus.CONVERGED
+
+
+def test_a_correction_of_round_off_is_converged():
+    """Condition number 1e8: corrections stay at 1e-9 of u, below the tolerance, and do not fall."""
+    left, right = (torch.linalg.qr(uniform(20, 20, seed=seed))[0] for seed in (1, 2))
+    matrix = left @ torch.diag(torch.logspace(0, -8, 20, dtype=torch.float64)) @ right
+    exact = uniform(20, seed=3)
+
+    def function(u: Tensor) -> Tensor:
+        v = (u - exact) @ matrix.mT
+        return (v + 1.0) ** 3 - 1.0
+
+    u, _ = find_root(function, exact + 1e-7, jacobian=DenseJacobian(), method=Newton(rtol=1e-7))
+    torch.testing.assert_close(u, exact, rtol=0, atol=1e-7)
+
+
+@pytest.mark.parametrize("solver", [FGMRES(), CG(), BiCGStab()], ids=lambda solver: type(solver).__name__)
+def test_a_loose_solve_does_not_hide_a_soft_unknown(solver):
+    """Half of the residual is gone with corrections of 1e-8; the one soft unknown is still off by 0.1."""
+    stiffness = torch.full((200,), 1e8, dtype=torch.float64)
+    stiffness[0] = 1.0
+    load = torch.ones(200, dtype=torch.float64)
+    load[0] = 0.1
+    method = newton_krylov(solver, atol=1e-6)
+    u, _ = find_root(lambda u: stiffness * u - load, 0.0 * load, jacobian=MatrixFree(), method=method)
+    torch.testing.assert_close(u, load / stiffness, rtol=0, atol=1e-6)
+
+
+def test_a_capped_linear_solve_does_not_converge():
+    """One Krylov step of many: its small correction is no estimate of the error."""
+    stiffness = torch.full((200,), 1e8, dtype=torch.float64)
+    stiffness[0] = 1.0
+    load = torch.ones(200, dtype=torch.float64)
+    method = newton_krylov(FGMRES(max_steps=1), forcing=ExactSolves(), atol=1e-6, max_steps=2)
+    u, report = find_root(lambda u: stiffness * u - load, 0.0 * load, jacobian=MatrixFree(), method=method, throw=False)
+    assert (u - load / stiffness).abs().max() > 1e-3
+    assert report.status.item() != SolveStatus.CONVERGED
+
+
+# What gradients may be asked for.
+
+
+@pytest.mark.parametrize("method", [None, newton_krylov(FGMRES(rtol=1e-13))], ids=["direct", "Krylov"])
+@pytest.mark.parametrize("kind", [torch.int64, torch.bool])
+def test_parameters_without_gradients(kind, method):
+    """Powers and masks are parameters too; their neighbours have derivatives to every order."""
+    jacobian = DenseJacobian() if method is None else MatrixFree()
+
+    def cube(u: Tensor, switch: Tensor, c: Tensor) -> Tensor:
+        return u**3 * switch - c
+
+    def solved(c: Tensor) -> Tensor:
+        start = torch.ones(2, dtype=torch.float64)
+        return find_root(cube, start, (torch.ones(2, dtype=kind), c), jacobian=jacobian, method=method)[0]
+
+    c = torch.tensor([8.0, 27.0], dtype=torch.float64, requires_grad=True)
+    torch.testing.assert_close(solved(c).detach(), torch.tensor([2.0, 3.0]).double())
+    assert gradcheck(solved, c, check_forward_ad=True)
+    assert gradgradcheck(solved, c)
+
+
+def test_a_failed_system_has_no_gradient():
+    """F is NaN, and so is its derivative: zero times that is not passed on."""
+    c = torch.tensor([4.0, -1.0], dtype=torch.float64, requires_grad=True)
+    diagonal = Triplets.of(torch.arange(2), torch.arange(2), (2, 2)).pattern
+    u, report = find_root(
+        lambda u, c: u - torch.sqrt(c),
+        torch.ones(2, dtype=torch.float64),
+        (c,),
+        jacobian=ColoredJacobian(diagonal),
+        throw=False,
+    )
+    assert report.status.item() == SolveStatus.NON_FINITE
+    u.sum().backward()
+    assert torch.equal(c.grad, torch.zeros(2, dtype=torch.float64))
+
+
+def test_a_parameter_changed_in_place_is_noticed():
+    force = FORCE.clone().requires_grad_()
+    u, _ = find_root(reaction, START, (force, RATE), jacobian=ColoredJacobian(LINE.pattern))
+    with torch.no_grad():
+        force.mul_(2.0)
+    with pytest.raises(RuntimeError, match="modified by an inplace operation"):
+        u.sum().backward()
+
+
+def test_parameters_in_single_precision_beside_double():
+    rate = RATE.float().requires_grad_()
+    u, _ = find_root(reaction, START, (FORCE, rate), jacobian=ColoredJacobian(LINE.pattern))
+    (grad,) = torch.autograd.grad(u.sum(), rate)
+    precise = rate.detach().double().requires_grad_()
+    (expected,) = torch.autograd.grad(solution(CASES[0], FORCE, precise).sum(), precise)
+    assert grad.dtype == torch.float32
+    torch.testing.assert_close(grad.double(), expected, rtol=1e-6, atol=0)
+
+
+def test_only_the_start_is_mapped():
+    start = torch.stack([START, START + 1.0])
+    rate = RATE.clone().requires_grad_()
+    u = torch.func.vmap(lambda s: find_root(reaction, s, (FORCE, rate), jacobian=DenseJacobian())[0])(start)
+    torch.testing.assert_close(u[0], u[1])
+    (grad,) = torch.autograd.grad(u.sum(), rate)
+    (single,) = torch.autograd.grad(solution(CASES[0], FORCE, rate).sum(), rate)
+    torch.testing.assert_close(grad, 2.0 * single)
+
+
+def test_threads_do_not_mix_their_derivatives():
+    """torch keeps one stack of forward-mode levels for the whole process."""
+    jacobian = ColoredJacobian(LINE.pattern)
+
+    def run(scale: int) -> tuple[Tensor, Tensor]:
+        rate = (RATE * scale).requires_grad_()
+        u, _ = find_root(reaction, START, (FORCE, rate), jacobian=jacobian)
+        return u.detach(), torch.autograd.grad(u.sum(), rate)[0]
+
+    scales = [1 + i % 7 for i in range(40)]
+    with ThreadPoolExecutor(8) as pool:
+        together = list(pool.map(run, scales))
+    for scale, (u, grad) in zip(scales, together, strict=True):
+        alone = run(scale)
+        assert torch.equal(u, alone[0])
+        assert torch.equal(grad, alone[1])
+
+
 # Continuation.
 
 
@@ -317,6 +490,30 @@ def test_a_path_that_ends_elsewhere_is_refused():
     method = Continuation(lambda s, f, r: (s * f, 2 * r))
     with pytest.raises(ValueError, match=r"path\(1, ...\) changes parameter 1"):
         find_root(reaction, START, (FORCE, RATE), jacobian=DenseJacobian(), method=method)
+
+
+def test_a_path_through_nan_says_where():
+    def path(s: float, force: Tensor, rate: Tensor) -> tuple[Tensor, Tensor]:
+        return s * force * (float("nan") if 0.3 < s < 0.6 else 1.0), rate
+
+    u, report = find_root(
+        reaction, START, (FORCE, RATE), jacobian=DenseJacobian(), method=Continuation(path), throw=False
+    )
+    assert report.status.item() == SolveStatus.NON_FINITE
+    assert re.search(r"F\(start\)\[0\] is nan; the path ends at s = 0\.(29|3)", report.stats["detail"])
+    torch.testing.assert_close(u, solution(CASES[0], 0.3 * FORCE, RATE), rtol=1e-3, atol=1e-3)
+
+
+def test_paths_that_are_none():
+    def attempt(path: Callable[..., object], force: Tensor = FORCE) -> None:
+        find_root(reaction, START, (force, RATE), jacobian=DenseJacobian(), method=Continuation(path))
+
+    with pytest.raises(TypeError, match="tuple of parameters, not Tensor"):
+        attempt(lambda s, f, r: s * f)
+    with pytest.raises(ValueError, match="returns 1 parameters, 2 were given"):
+        attempt(lambda s, f, r: (s * f,))
+    with pytest.raises(SolveError, match=r"NON_FINITE.*F\(start\)\[2\] is nan"):
+        attempt(from_nothing, FORCE.index_fill(0, torch.tensor(2), torch.nan))
 
 
 # Newton-Krylov.
@@ -422,6 +619,16 @@ def test_bad_calls():
         find_root(lambda u: u.float(), START, jacobian=dense)
     with pytest.raises(TypeError, match="no tolerance rtol"):
         find_root(reaction, START, (FORCE, RATE), jacobian=dense, method=newton_krylov(SuperLU()))
+    with pytest.raises(TypeError, match="must be an AbstractJacobian such as"):
+        find_root(reaction, START, (FORCE, RATE), jacobian=DenseJacobian)
+    with pytest.raises(TypeError, match="must be an AbstractRootFinder such as"):
+        find_root(reaction, START, (FORCE, RATE), jacobian=dense, method=SuperLU())
+    with pytest.raises(TypeError, match="must return a tensor, not tuple"):
+        find_root(lambda u: (u,), START, jacobian=dense)
+    with pytest.raises(ValueError, match=r"scale must be a number or \(5,\), not \(3,\)"):
+        find_root(reaction, START, (FORCE, RATE), jacobian=dense, method=Newton(scale=torch.ones(3)))
+    with pytest.raises(ValueError, match="pattern has 4 columns"):
+        find_root(reaction, START, (FORCE, RATE), jacobian=ColoredJacobian(laplacian(4).pattern))
     with pytest.raises(ValueError, match="square"):
         ColoredJacobian(Triplets.of(torch.tensor([0]), torch.tensor([0]), (2, 3)).pattern)
 
@@ -436,6 +643,7 @@ def test_bad_calls():
         lambda: Newton(max_steps=True),
         lambda: Newton(shortest=0.0),
         lambda: Newton(scale=0.0),
+        lambda: Newton(scale=float("inf")),
         lambda: ResidualDecrease(alpha=0.7),
         lambda: EisenstatWalker(gamma=0.0),
         lambda: EisenstatWalker(first=1.5),

@@ -26,7 +26,7 @@ class Examination:
     """What ``examine`` found.
 
     Arguments:
-        status: ``SolveStatus`` codes, () or (*batch,) for a batched ``DenseOperator``; ``CONVERGED`` is no fault.
+        status: ``SolveStatus`` codes, () or (*batch,) for a batch of matrices; ``CONVERGED`` is no fault.
         detail: the faults in words, the first of each kind; empty without one.
     """
 
@@ -205,11 +205,13 @@ def _probed(operator: AbstractLinearOperator, found: Examination) -> Examination
     generator = torch.Generator().manual_seed(0)
     u, v = (torch.randn(2, operator.shape[1], generator=generator, dtype=torch.float64)).to(operator.device).unbind()
     u, v = u.to(operator.dtype), v.to(operator.dtype)
-    au, av = operator.mv(u), operator.mv(v)
+    au, av = operator.mv(u), operator.mv(v)  # (*batch, n)
     tolerance = _ROUND_OFF * torch.finfo(operator.dtype).eps
-    gap, size = (u @ av - v @ au).abs(), u.norm() * av.norm() + v.norm() * au.norm()
+    gap = ((u * av).sum(-1) - (v * au).sum(-1)).abs()
+    size = u.norm() * torch.linalg.vector_norm(av, dim=-1) + v.norm() * torch.linalg.vector_norm(au, dim=-1)
+    found = Examination(found.status.expand(gap.shape), found.detail)
     found = found.also(~(gap <= tolerance * size), SolveStatus.UNSYMMETRIC, "u·Av and v·Au differ")
     if operator.positive_definite:
-        lost = torch.stack([u @ au, v @ av]) <= 0
-        found = found.also(lost.any(), SolveStatus.INDEFINITE, "a vector with u·Au <= 0 was found")
+        lost = ((u * au).sum(-1) <= 0) | ((v * av).sum(-1) <= 0)
+        found = found.also(lost, SolveStatus.INDEFINITE, "a vector with u·Au <= 0 was found")
     return found

@@ -6,6 +6,7 @@ import importlib.util
 import logging
 from functools import lru_cache
 
+from pdesolve.linalg.direct.block_schur import BlockSchur
 from pdesolve.linalg.direct.dense_lu import DenseLU
 from pdesolve.linalg.direct.superlu import SuperLU
 from pdesolve.linalg.linear_solver import AbstractLinearSolver
@@ -16,6 +17,7 @@ from pdesolve.linalg.operators.abstract import (
     SumOperator,
     TransposedOperator,
 )
+from pdesolve.linalg.operators.block_sparse import BlockSparseOperator
 from pdesolve.linalg.operators.dense import DenseOperator
 
 _log = logging.getLogger(__name__)
@@ -27,12 +29,19 @@ def default_solver(operator: AbstractLinearOperator) -> AbstractLinearSolver:
     | operator | CPU | CUDA |
     |---|---|---|
     | dense, or combined from dense ones | ``DenseLU`` | ``DenseLU`` |
+    | equal blocks, positive definite | ``BlockSchur`` | ``BlockSchur`` |
+    | equal blocks, a batch of others | ``DenseLU`` | ``DenseLU`` |
     | with entries | ``SuperLU`` | ``CuDSS`` or ``CuPyLU``, what is installed, else ``SuperLU`` |
 
     Which Krylov solver and preconditioner suit a matrix-free operator, or a system too large to factorise, cannot be
     seen from it: these are for you to choose (``SuperLU`` says so when it refuses).
     """
     if _is_dense(operator):
+        return DenseLU()
+    blocks = operator.operator if isinstance(operator, TransposedOperator) else operator
+    if isinstance(blocks, BlockSparseOperator) and blocks.positive_definite:
+        return BlockSchur()
+    if isinstance(blocks, BlockSparseOperator) and blocks.diagonal.ndim > 3:
         return DenseLU()
     if operator.device.type == "cuda":
         return _on_cuda()

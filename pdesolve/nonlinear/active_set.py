@@ -55,7 +55,7 @@ class ActiveSet:
         Arguments:
             target: (*batch, m); only the entries of the rows are read.
         """
-        own = torch.take_along_dim(target, self.chosen, -1) * self.there
+        own = torch.where(self.there > 0.0, torch.take_along_dim(target, self.chosen, -1), 0.0)
         return transposed_times(self.basis, self.inverse * transposed_times(self.left, own))
 
     def without(self, vectors: Tensor) -> Tensor:

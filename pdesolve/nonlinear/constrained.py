@@ -22,7 +22,7 @@ from pdesolve.status import SolveStatus
 
 _FIRST_DAMPING = 1e-3
 _LARGEST_DAMPING = 1e16
-_FEASIBLE = 1e-8
+_FEASIBLE = 1e-8  # of a row's terms: what may be missing where a member counts as converged
 
 
 @dataclass(frozen=True)
@@ -93,9 +93,10 @@ def minimise_constrained(
         start: w to begin from, (batch, patch, N); default zero; it need not be feasible.
 
     Notes:
-        Converged means |L⁻¹(∇ cost + Cᵀy)| <= gtol |r| with L Lᵀ the matrix of the last step, on the active set of that
-        step, and no row violated by more than 1e-8 of the terms that make it up. A member that no w satisfies ends as
-        INFEASIBLE, at the point of least violation, each row's violation measured by the change of r that removes it.
+        Converged means |L⁻¹(∇ cost + Cᵀy)| <= gtol |r|, with L Lᵀ the matrix of the last step and y its multipliers,
+        whose signs and complementarity are those of a minimum, and rows that hold to 1e-8 of their terms. A member that
+        no w satisfies ends as INFEASIBLE, at the point of least violation, each row's violation being measured by the
+        change of r that removes it.
         Matrices are dense, of a patch or, where rows tie patches, of a whole sample.
 
     Source: Nocedal & Wright, *Numerical Optimization*, chapter 18 (sequential quadratic programming).
@@ -165,15 +166,14 @@ def _step(
     larger = (at.damping * at.growth).clamp_min(_FIRST_DAMPING)
     damping = torch.where(accepted, at.damping / 3.0, torch.where(blamed, larger, at.damping))
     moved, kept = accepted | infeasible, accepted.unsqueeze(-1)
-    w = torch.where(moved.unsqueeze(-1), at.w + h, at.w)
     return _Iterate(
-        w=w,
+        w=torch.where(moved.unsqueeze(-1), at.w + h, at.w),
         normal=_selected(shape, moved, trial, at.normal),
         damping=torch.where(damping < 1e-9, 0.0, damping),
         growth=torch.where(accepted, 2.0, torch.where(blamed, 2.0 * at.growth, at.growth)),
         newton=newton,
         feasible=at.feasible | accepted,
-        done=at.done | (accepted & (measure <= gtol) & _holds(w, constraints)),
+        done=at.done | (accepted & (measure <= gtol) & _holds(at.w + h, rows, lower, upper)),
         failed=at.failed | (rejected & (damping > _LARGEST_DAMPING)),
         infeasible=at.infeasible | infeasible,
         measure=torch.where(accepted, measure, at.measure),
@@ -182,17 +182,6 @@ def _step(
         degenerate=torch.where(accepted, found.degenerate, at.degenerate),
         steps=at.steps + active,
     )
-
-
-def _holds(w: Tensor, constraints: Rows) -> Tensor:
-    """Whether no row is violated by more than ``_FEASIBLE`` of the terms that make it up."""
-    rows, lower, upper, _ = constraints
-    values = times(rows, w)
-    size = times(rows.abs(), w.abs())
-    low, high = (torch.where(torch.isfinite(bound), bound, 0.0).abs() for bound in (lower, upper))
-    allowed = _FEASIBLE * (size + torch.maximum(low, high)) + torch.finfo(w.dtype).tiny
-    held: Tensor = (torch.maximum(lower - values, values - upper) <= allowed).all(-1)
-    return held
 
 
 def _matrix(problem: LeastSquares, shape: Shape, at: _Iterate, active: Tensor, rows: Tensor) -> Tensor:
@@ -218,8 +207,18 @@ def _accepts(shape: Shape, at: _Iterate, trial: Normal, gradient: Tensor, matrix
     predicted = -(gradient * h).sum(-1) - 0.5 * (times(matrix, h) * h).sum(-1)
     eps = torch.finfo(h.dtype).eps
     noise = 1e2 * eps * old + (1e2 * eps * size) ** 2
-    falls = torch.where(predicted <= noise, old - new >= -10.0 * noise, old - new > 1e-4 * predicted)
+    # Where rounding left a row violated the model itself may rise on the way back.
+    risen = 2.0 * predicted.clamp_max(0.0) - 10.0 * noise
+    falls = torch.where(predicted <= noise, old - new >= risen, old - new > 1e-4 * predicted)
     return (falls | ~at.feasible) & torch.isfinite(new)
+
+
+def _holds(w: Tensor, rows: Tensor, lower: Tensor, upper: Tensor) -> Tensor:
+    """Whether all rows hold at w, by member, each to round-off of its own terms."""
+    moved, terms = times(rows, w), times(rows.abs(), w.abs())
+    bound = torch.where(moved > upper, upper, torch.where(moved < lower, lower, 0.0)).abs()
+    beyond = torch.maximum(moved - upper, lower - moved)
+    return (beyond <= _FEASIBLE * torch.maximum(terms, bound)).all(-1)
 
 
 def _stationarity(shape: Shape, normal: Normal, rows: Tensor, found: QuadraticSolution) -> Tensor:

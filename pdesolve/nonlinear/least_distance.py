@@ -13,8 +13,6 @@ _STEPS = 60
 _TOLERANCE = 1e-11
 _SPENT = 1e-18  # a gap below which nothing improves
 _FARKAS = 1e-7
-_LOOSE = 1e-8  # what still counts as solved once steps no longer help
-_HINT = 1e-5  # what then counts as a proof
 
 
 @dataclass(frozen=True, eq=False)
@@ -24,15 +22,12 @@ class Nearest:
     Arguments:
         v: the point, (*batch, n).
         multipliers: λ >= 0 with v + Gᵀ(λ_upper - λ_lower) = 0, (*batch, 2, m).
-        active: the rows that hold it, (*batch, 2, m).
-        solved, infeasible: (*batch,); neither: the method stalled.
+        active: the rows that seem to hold it, (*batch, 2, m).
     """
 
     v: Tensor
     multipliers: Tensor
     active: Tensor
-    solved: Tensor
-    infeasible: Tensor
 
 
 def least_distance(rows: Tensor, room: Tensor, elastic: float = 0.0) -> Nearest:
@@ -45,10 +40,10 @@ def least_distance(rows: Tensor, room: Tensor, elastic: float = 0.0) -> Nearest:
             smallest violation as δ falls.
 
     Notes:
-        Infeasible means proven: λ >= 0 was found with |Gᵀλ| <= 1e-7 |roomᵀλ| and roomᵀλ < 0, so that no point within
-        1e7 of the origin satisfies all rows (Farkas); 1e-5 where rounding ends the iteration.
+        Gives up where λ >= 0 with |Gᵀλ| <= 1e-7 |roomᵀλ| and roomᵀλ < 0 shows that no point within 1e7 of the origin
+        satisfies all rows (Farkas), and says nothing of how far it came: ``crossover`` judges and finishes.
         Differences from the textbook: both sides of a row share its products with G, and the best iterate is returned,
-        since rounding takes over in the last ones. It is good to about 1e-10; the active set tells the rest.
+        since rounding takes over in the last ones.
 
     Source: Mehrotra, SIAM J. Optim. 2 (1992); Nocedal & Wright, *Numerical Optimization*, section 16.6.
     """
@@ -56,28 +51,20 @@ def least_distance(rows: Tensor, room: Tensor, elastic: float = 0.0) -> Nearest:
     d = torch.where(real, room, torch.ones_like(room))
     state = _State(torch.zeros_like(rows[..., 0, :]), d.clamp_min(1.0), torch.where(real, 1.0 / d.clamp_min(1.0), 0.0))
     count = real.sum((-1, -2)).clamp_min(1)
-    solved, infeasible = torch.zeros_like(count).bool(), torch.zeros_like(count).bool()
     errors = torch.full_like(d[..., 0, 0], torch.inf)
-    proof = torch.full_like(errors, torch.inf)
-    moving, best = ~solved, state
+    moving, best = torch.ones_like(count).bool(), state
     for _ in range(_STEPS):
         dual, primal, gap = _residuals(rows, d, real, state, elastic)
         mu = gap / count
         current = _error(dual, primal, gap, d, state)
         best, errors = _better(current < errors, state, best), torch.minimum(current, errors)
-        proof = _farkas(rows, d, state)
-        solved = solved | (errors <= _TOLERANCE)
+        going = moving & (errors > _TOLERANCE) & (gap > _SPENT)
         if elastic == 0.0:
-            infeasible = infeasible | (~solved & (proof <= _FARKAS))
-        going = moving & ~solved & ~infeasible & (gap > _SPENT)
+            going = going & (_farkas(rows, d, state) > _FARKAS)
         if not bool(going.any()):
             break
         state, moving = _step(rows, real, state, dual, primal, mu, count, elastic, going)
-    solved = solved | (~infeasible & (errors <= _LOOSE))
-    if elastic == 0.0:
-        infeasible = infeasible | (~solved & (proof <= _HINT))
-    active = real & (best.multipliers > best.slack)
-    return Nearest(best.v, best.multipliers, active, solved, infeasible)
+    return Nearest(best.v, best.multipliers, real & (best.multipliers > best.slack))
 
 
 @dataclass(frozen=True, eq=False)

@@ -8,7 +8,9 @@ import torch
 from torch import Tensor
 
 from pdesolve.nonlinear.active_set import ActiveSet
+from pdesolve.nonlinear.crossover import settled
 from pdesolve.nonlinear.least_distance import Nearest, least_distance
+from pdesolve.nonlinear.optimality import Conditions, Point, largest
 from pdesolve.nonlinear.rows import times, transposed_times
 
 _ELASTIC = 1e-7
@@ -16,8 +18,9 @@ _CONSISTENT = 1e-8
 _EMPTY = 1e-9
 _FEASIBLE = 1e-13
 _WEAK = 1e-7
-_EXACT = 1e-9
+_EXACT = 1e-9  # largest violation of an optimality condition of what counts as solved
 _ROUNDING = 1e-6
+_PINNED = 1e-13
 
 
 @dataclass(frozen=True, eq=False)
@@ -50,13 +53,20 @@ def quadratic_program(
 
     With H = L Lᵀ, z = Lᵀx and z₀ = -L⁻¹c this is the nearest point to z₀; equalities leave z₀ + p + v with p of least
     length and v in their null space; what is left is ``least_distance`` in units of the largest violation at v = 0.
+    Its point tells the active set, ``settled`` finds the right one where that is not it, and every member is judged by
+    its optimality conditions at the end.
 
     Arguments:
         matrix: H, (*batch, n, n), symmetric positive definite.
         linear: c, (*batch, n).
         rows: C, (*batch, row, n).
         lower, upper: (*batch, row), infinite where there is no bound.
-        equality: (row,), where lower = upper; dependent equalities are allowed.
+        equality: (row,), where lower = upper; dependent equalities are allowed. Other rows whose bounds agree to
+            round-off are solved as equalities too.
+
+    Notes:
+        Members that depend on data beyond round-off, as rows do that differ by 1e-10 and have one bound, may end as
+        infeasible although the numbers before rounding are not.
 
     Source: Lawson & Hanson, *Solving Least Squares Problems*, chapter 23 (reduction to the least distance).
     """
@@ -71,75 +81,49 @@ def quadratic_program(
     unit = unit / length.unsqueeze(-1)
     origin = -torch.linalg.solve_triangular(factor, linear.unsqueeze(-1), upper=False).squeeze(-1)
     above, below = upper / length - times(unit, origin), times(unit, origin) - lower / length
-    fixed = ActiveSet.of(unit, equality.expand(above.shape))
+    pinned = _pinned(lower, upper, equality)
+    fixed = ActiveSet.of(unit, pinned)
     start = fixed.nearest(above)
-    miss = torch.where(equality, times(unit, start) - above, 0.0)
-    size = 1.0 + torch.linalg.vector_norm(torch.where(equality, above, 0.0), dim=-1)
-    contradictory = torch.linalg.vector_norm(miss, dim=-1) > _CONSISTENT * size
-    free = _Inequalities.of(unit[..., ~equality, :], above[..., ~equality], below[..., ~equality], fixed, start)
+    miss = torch.where(pinned, times(unit, start) - above, 0.0)
+    noise = _ROUNDING * _norm(origin)
+    contradictory = _norm(miss) > _CONSISTENT * (_norm(torch.where(pinned, above, 0.0)) + noise)
+    free = _Inequalities.of(unit, above, below, pinned, fixed, start, noise)
     near = free.solved(origin)
-    infeasible = (contradictory | free.blocked | near.infeasible) & ~broken
+    shift, y, side = free.point(near, start, fixed)
+    conditions = Conditions(unit, above, below, pinned, free.scale + _norm(start) + noise)
+    impossible = contradictory | free.blocked
+    begun = Point(shift, y, side, conditions.error(shift, y))
+    found, none = settled(conditions, begun, ~(impossible | broken))
+    infeasible = (impossible | none) & ~broken
     if bool(infeasible.any()):
-        near = free.softened(near, infeasible)
-    shift = start + free.scale.unsqueeze(-1) * near.v
-    y = torch.zeros_like(above)
-    own = free.scale[..., None, None] * near.multipliers / free.length.unsqueeze(-2)
-    y[..., ~equality] = own[..., 0, :] - own[..., 1, :]
-    y = y + fixed.multipliers(shift + transposed_times(unit, y))
-    side = equality.to(torch.int8).expand(above.shape).clone()
-    side[..., ~equality] = near.active[..., 0, :].to(torch.int8) - near.active[..., 1, :].to(torch.int8)
-    exact = _on_active_set(unit, above, below, equality, side, free.scale + _ROUNDING * _norm(origin))
-    better = exact.good & ~infeasible
-    shift = torch.where(better.unsqueeze(-1), exact.shift, shift)
-    y = torch.where(better.unsqueeze(-1), exact.multipliers, y) / length
-    x = _back(factor, origin + shift)
-    miss = (torch.where(side > 0, upper, torch.where(side < 0, lower, 0.0)) - times(rows, x)) / length
-    closer = _back(factor, exact.rows.nearest(miss))  # what rounding left of the rows that hold
-    x = torch.where(better.unsqueeze(-1), x + closer, x)
-    stalled = ~infeasible & ~near.solved & ~broken & ~better
+        shift, y, side = free.point(free.softened(near, infeasible), start, fixed)
+        found = Point(shift, y, side, found.error).where(infeasible, found)
+    x = _back(factor, origin + found.shift)
+    miss = (torch.where(found.side > 0, upper, torch.where(found.side < 0, lower, 0.0)) - times(rows, x)) / length
+    closer = x + _back(factor, ActiveSet.of(unit, found.side != 0).nearest(miss))  # what rounding left of active rows
+
+    def outside(x: Tensor) -> Tensor:
+        moved = times(rows, x)
+        return largest((torch.maximum(moved - upper, lower - moved) / length).clamp_min(0.0))
+
+    x = torch.where((~infeasible & (outside(closer) < outside(x))).unsqueeze(-1), closer, x)
+    # A row whose two bounds agree rests on the one that pushes.
+    side = torch.where(pinned & ~equality & (found.multipliers < 0.0), -1, found.side).to(torch.int8)
+    stalled = ~infeasible & ~broken & ~(found.error <= _EXACT)
+    y = found.multipliers / length
     return QuadraticSolution(x, y, side, free.degenerate(near), factor, broken, infeasible, stalled)
 
 
-@dataclass(frozen=True, eq=False)
-class _Exact:
-    """The point of an active set.
-
-    Arguments:
-        rows: the active ones.
-        shift: from z₀, (*batch, n).
-        multipliers: (*batch, row).
-        good: (*batch,), where it is feasible and its multipliers have the right sign.
-    """
-
-    rows: ActiveSet
-    shift: Tensor
-    multipliers: Tensor
-    good: Tensor
-
-
-def _on_active_set(unit: Tensor, above: Tensor, below: Tensor, equality: Tensor, side: Tensor, scale: Tensor) -> _Exact:
-    """z₀ + G_A⁺ b_A, refined once."""
-    rows = ActiveSet.of(unit, side != 0)
-    goal = torch.where(side > 0, above, torch.where(side < 0, -below, 0.0))
-    shift = rows.nearest(goal)
-    shift = shift + rows.nearest(goal - times(unit, shift))
-    y = rows.multipliers(shift)
-    moved = times(unit, shift)
-    outside = torch.maximum(moved - above, -below - moved).clamp_min(0.0)
-    wrong = torch.where(equality, 0.0, -y * side)
-    good = (_most(outside) <= _EXACT * scale) & (_most(wrong) <= _EXACT * (scale + _most(y.abs())))
-    return _Exact(rows, shift, y, good)
+def _pinned(lower: Tensor, upper: Tensor, equality: Tensor) -> Tensor:
+    """Rows that are equations: an interior point has no room between bounds that agree to round-off."""
+    width = upper - lower
+    return equality | (torch.isfinite(width) & (width <= _PINNED * torch.maximum(lower.abs(), upper.abs())))
 
 
 def _back(factor: Tensor, z: Tensor) -> Tensor:
     """L⁻ᵀz."""
     x: Tensor = torch.linalg.solve_triangular(factor.mT, z.unsqueeze(-1), upper=True).squeeze(-1)
     return x
-
-
-def _most(t: Tensor) -> Tensor:
-    """The largest entry, zero of none."""
-    return t.amax(-1) if t.shape[-1] else t.sum(-1)
 
 
 def _norm(t: Tensor) -> Tensor:
@@ -154,30 +138,38 @@ class _Inequalities:
     Arguments:
         rows: (*batch, m, n).
         room: (*batch, 2, m).
-        length: of the rows before.
+        whole: the rows before, (*batch, m, n).
+        pinned: which of them are equations, (*batch, m).
+        length: of their part in the null space.
         scale: the unit, (*batch,); zero where nothing is violated.
         blocked: (*batch,), where a row that nothing can move is violated.
     """
 
     rows: Tensor
     room: Tensor
+    whole: Tensor
+    pinned: Tensor
     length: Tensor
     scale: Tensor
     blocked: Tensor
 
     @staticmethod
-    def of(rows: Tensor, above: Tensor, below: Tensor, fixed: ActiveSet, start: Tensor) -> _Inequalities:
+    def of(
+        rows: Tensor, above: Tensor, below: Tensor, pinned: Tensor, fixed: ActiveSet, start: Tensor, noise: Tensor
+    ) -> _Inequalities:
         free = fixed.without(rows)
         length = torch.linalg.vector_norm(free, dim=-1)
         empty = length <= _EMPTY
         length = torch.where(empty, 1.0, length)
         moved = times(rows, start)
         room = torch.stack([above - moved, below + moved], -2) / length.unsqueeze(-2)
-        blocked = (empty.unsqueeze(-2) & (room < -_CONSISTENT)).flatten(-2).any(-1)
+        room = torch.where(pinned.unsqueeze(-2), torch.inf, room)
+        allowed = _CONSISTENT * (_norm(start) + noise)
+        blocked = (empty.unsqueeze(-2) & (room < -allowed[..., None, None])).flatten(-2).any(-1)
         room = torch.where(empty.unsqueeze(-2), torch.inf, room)
         unit = torch.where(empty.unsqueeze(-1), 0.0, free / length.unsqueeze(-1))
         violated = -room.flatten(-2).amin(-1) if room.shape[-1] else torch.zeros_like(room.sum((-1, -2)))
-        return _Inequalities(unit, room, length, violated.clamp_min(0.0), blocked)
+        return _Inequalities(unit, room, rows, pinned, length, violated.clamp_min(0.0), blocked)
 
     def solved(self, origin: Tensor) -> Nearest:
         """The nearest point; nothing is computed where no member violates a row."""
@@ -194,6 +186,15 @@ class _Inequalities:
         if bool(free.all()):
             return near
         return _chosen(free, near, least_distance(self._shown(free), self._units(free), _ELASTIC))
+
+    def point(self, near: Nearest, start: Tensor, fixed: ActiveSet) -> tuple[Tensor, Tensor, Tensor]:
+        """(shift from z₀, multipliers, side) of all rows."""
+        shift = start + self.scale.unsqueeze(-1) * near.v
+        own = self.scale[..., None, None] * near.multipliers / self.length.unsqueeze(-2)
+        y = own[..., 0, :] - own[..., 1, :]
+        y = y + fixed.multipliers(shift + transposed_times(self.whole, y))
+        side = near.active[..., 0, :].to(torch.int8) - near.active[..., 1, :].to(torch.int8)
+        return shift, y, torch.where(self.pinned, 1, side).to(torch.int8)
 
     def degenerate(self, near: Nearest) -> Tensor:
         """Number of rows without room and without a multiplier."""
@@ -214,8 +215,7 @@ class _Inequalities:
 def _resting(problem: _Inequalities, v: Tensor) -> Nearest:
     """Nothing moves."""
     zero = torch.zeros_like(problem.room)
-    none = torch.zeros_like(problem.blocked)
-    return Nearest(v, zero, zero.bool(), ~none, none)
+    return Nearest(v, zero, zero.bool())
 
 
 def _chosen(first: Tensor, a: Nearest, b: Nearest) -> Nearest:
@@ -225,6 +225,4 @@ def _chosen(first: Tensor, a: Nearest, b: Nearest) -> Nearest:
         torch.where(one, a.v, b.v),
         torch.where(two, a.multipliers, b.multipliers),
         torch.where(two, a.active, b.active),
-        torch.where(first, a.solved, b.solved),
-        torch.where(first, a.infeasible, b.infeasible),
     )

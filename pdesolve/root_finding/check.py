@@ -14,7 +14,7 @@ def require_start(problem: RootProblem, start: Tensor) -> None:
     """Raise unless ``start`` is finite and F gives what it is given.
 
     Raises:
-        TypeError: F(start) has another type or lies on another device.
+        TypeError: F(start) is no tensor, has another type or lies on another device.
         ValueError: NaN or Inf in ``start``, or F(start) of another shape.
     """
     bad = (~start.isfinite()).nonzero()
@@ -23,6 +23,8 @@ def require_start(problem: RootProblem, start: Tensor) -> None:
         raise ValueError(f"start[{', '.join(map(str, index))}] is {float(start[index])}: give a finite starting point")
     with torch.no_grad():
         out = problem.residual(start)
+    if not isinstance(out, Tensor):
+        raise TypeError(f"function must return a tensor, not {type(out).__name__}: torch.cat or torch.stack its parts")
     if out.shape != start.shape:
         raise ValueError(f"function must return the shape of u, {tuple(start.shape)}, not {tuple(out.shape)}")
     if out.dtype != start.dtype or out.device != start.device:

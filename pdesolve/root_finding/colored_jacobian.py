@@ -31,7 +31,7 @@ class ColoredJacobian(AbstractJacobian):
         positive_definite: declares it positive definite (default false).
 
     Raises:
-        ValueError: a pattern that is not square.
+        ValueError: a pattern that is not square; when it is used, one of another size than u.
 
     Source: Curtis, Powell & Reid, *On the estimation of sparse Jacobian matrices* (1974); Gebremedhin, Manne & Pothen,
     *What color is your Jacobian?*, SIAM Review 47 (2005).
@@ -58,7 +58,10 @@ class ColoredJacobian(AbstractJacobian):
     def operator(
         self, function: Callable[..., Tensor], u: Tensor, parameters: tuple[Tensor, ...]
     ) -> AbstractLinearOperator:
-        n, count = self.pattern.shape[1], int(self.colors.max()) + 1
+        n = self.pattern.shape[1]
+        if u.shape != (n,):
+            raise ValueError(f"the pattern has {n} columns, u has shape {tuple(u.shape)}: make the pattern of F")
+        count = int(self.colors.max()) + 1
         seeds = torch.zeros(count, n, dtype=u.dtype, device=u.device)
         seeds[self.colors, torch.arange(n, device=u.device)] = 1.0
         products = JacobianOperator(function, u, parameters, rows=n).mv(seeds)

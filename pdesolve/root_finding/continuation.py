@@ -36,7 +36,9 @@ class Continuation(AbstractRootFinder):
         smallest: step in s at which to give up (default 1e-4).
 
     Raises:
-        ValueError: steps out of order; when it is run, a path that does not end at the parameters given.
+        ValueError: steps out of order; when it is run, a path that does not end at the parameters given, or returns
+            fewer.
+        TypeError: when it is run, a path that returns no tuple.
 
     Notes:
         Follows s upward only: at a fold, where the branch turns back, steps shrink to ``smallest`` and the status is
@@ -59,7 +61,7 @@ class Continuation(AbstractRootFinder):
 
     def run(self, problem: RootProblem, start: Tensor) -> RootResult:
         end = self._parameters(problem, 1.0)
-        same = [a.shape == b.shape and torch.equal(a, b) for a, b in zip(end, problem.parameters, strict=True)]
+        same = [_same(a, b) for a, b in zip(end, problem.parameters, strict=True)]
         if not all(same):
             raise ValueError(f"path(1, ...) changes parameter {same.index(False)}: it has to end at those given")
         found = self.method.run(problem.at(self._parameters(problem, 0.0)), start)
@@ -84,7 +86,17 @@ class Continuation(AbstractRootFinder):
         return replace(found, stats={**found.stats, "iterations": total})
 
     def _parameters(self, problem: RootProblem, s: float) -> tuple[Tensor, ...]:
-        return tuple(self.path(s, *problem.parameters))
+        found = self.path(s, *problem.parameters)
+        if not isinstance(found, (tuple, list)):
+            raise TypeError(f"path must return a tuple of parameters, not {type(found).__name__}: (value,) for one")
+        if len(found) != len(problem.parameters):
+            raise ValueError(f"path returns {len(found)} parameters, {len(problem.parameters)} were given: return all")
+        return tuple(found)
+
+
+def _same(a: Tensor, b: Tensor) -> bool:
+    """Equal, NaN included: that F is NaN at the end is for the root finder to tell."""
+    return a.shape == b.shape and bool(((a == b) | ((a != a) & (b != b))).all())
 
 
 def _predicted(before: tuple[float, Tensor] | None, now: tuple[float, Tensor], there: float) -> Tensor:

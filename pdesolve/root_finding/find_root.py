@@ -52,7 +52,8 @@ def find_root(
     Arguments:
         function: F, called as ``function(u, *parameters)``: (*batch, n) -> (*batch, n), written in torch.
         start: u to begin from, (n,), or (*batch, n) where the Jacobian takes batches; float32 or float64.
-        parameters: θ, tensors of any shape that F reads and gradients may be asked for.
+        parameters: θ, tensors of any shape that F reads and gradients may be asked for; integers and booleans are
+            constants.
         jacobian: ``ColoredJacobian(pattern)``, ``GivenJacobian(assemble)``, ``MatrixFree()`` or ``DenseJacobian()``.
         method: default ``Newton()``; ``newton_krylov(...)``, ``Continuation(...)``.
         throw: raise when a member fails (default true). Otherwise look at the report: failed members hold their last
@@ -62,13 +63,15 @@ def find_root(
         u (*batch, n) and a ``RootReport``.
 
     Raises:
-        TypeError: integers, complex or half precision numbers.
+        TypeError: integers, complex or half precision numbers; a class or a linear solver as Jacobian or method.
         ValueError: shapes that do not fit, start with NaN or Inf, a Jacobian that is not the derivative of F.
         SolveError: a member failed and ``throw`` is set; in the backward pass too.
 
     Notes:
-        Tensors that F closes over are constants. The gradient does not know of ``start``. Which of several roots is
-        found depends on the start.
+        Tensors that F closes over are constants, even where they require gradients; those that a ``torch.func``
+        transform maps or differentiates are refused by torch: name them in ``parameters``. The gradient does not know
+        of ``start``. Which of several roots is found depends on the start. Parameters that give NaN in F at one member
+        of a batch get NaN as gradient, from the chain rule inside F; other members' do not.
 
     Source: Griewank & Walther, *Evaluating Derivatives* (2008), section 15.1.
     """
@@ -77,10 +80,18 @@ def find_root(
     for i, value in enumerate(values):
         if not isinstance(value, Tensor):
             raise TypeError(f"parameters[{i}] must be a tensor, not {type(value).__name__}: use torch.as_tensor")
+    _require_instance("jacobian", jacobian, AbstractJacobian, "DenseJacobian()")
+    method = Newton() if method is None else method
+    _require_instance("method", method, AbstractRootFinder, "Newton()")
     _require_shape(start, jacobian)
-    shared = Root(RootProblem(function, jacobian, values), method or Newton(), throw)
+    shared = Root(RootProblem(function, jacobian, values), method, throw)
     u, status = root(shared, start, values)
     return u, RootReport(status, shared.stats)
+
+
+def _require_instance(name: str, given: object, kind: type, example: str) -> None:
+    if not isinstance(given, kind):
+        raise TypeError(f"{name} must be an {kind.__name__} such as {example}, not {given!r}")
 
 
 def _require_shape(start: Tensor, jacobian: AbstractJacobian) -> None:

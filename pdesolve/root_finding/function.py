@@ -19,6 +19,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from pdesolve.linalg.operators.jacobian import differentiable, exchanged
 from pdesolve.linalg.solve import linear_solve
 from pdesolve.root_finding.check import require_derivative, require_start
 from pdesolve.root_finding.problem import RootProblem
@@ -100,13 +101,17 @@ class _Root(torch.autograd.Function):
     def backward(ctx: Any, cotangent: Tensor, _: Tensor | None) -> tuple[Tensor | None, ...]:
         u, status, *parameters = ctx.saved_tensors
         adjoint = ctx.shared.solved(u, tuple(parameters), cotangent, status, transposed=True)
-        grads = _pulled(ctx.shared.problem, u, parameters, -adjoint) if parameters else ()
-        return None, None, *grads
+        pulled = _pulled(ctx.shared.problem, u, parameters, -adjoint)
+        # Where no member has a root F may be NaN, and zero times its derivative too.
+        found = (status == SolveStatus.CONVERGED).any()
+        queue = iter([torch.where(found, grad, 0.0) for grad in pulled])
+        return None, None, *[next(queue) if differentiable(p) else None for p in parameters]
 
     @staticmethod
     def jvp(ctx: Any, _: None, __: Tensor | None, *dots: Tensor | None) -> tuple[Tensor, None]:
         u, status, *parameters = ctx.saved_tensors
-        given = [torch.zeros_like(p) if dot is None else dot for p, dot in zip(parameters, dots, strict=True)]
+        pairs = [(p, dot) for p, dot in zip(parameters, dots, strict=True) if differentiable(p)]
+        given = [torch.zeros_like(p) if dot is None else dot for p, dot in pairs]
 
         # torch refuses torch.func.jvp inside forward_ad.dual_level: two reverse passes give the same.
         def pulled(y: Tensor) -> tuple[Tensor, ...]:
@@ -128,9 +133,10 @@ class _Root(torch.autograd.Function):
 
 
 def _pulled(problem: RootProblem, u: Tensor, parameters: list[Tensor], y: Tensor) -> tuple[Tensor, ...]:
-    """∂/∂θ of y · F(u, θ)."""
+    """∂/∂θ of y · F(u, θ), for those of the parameters that have one."""
 
     def residual(*theta: Tensor) -> Tensor:
-        return problem.at(theta).residual(u)
+        return problem.at(exchanged(parameters, theta)).residual(u)
 
-    return tuple(torch.func.vjp(residual, *parameters)[1](y))
+    theta = [p for p in parameters if differentiable(p)]
+    return tuple(torch.func.vjp(residual, *theta)[1](y)) if theta else ()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -25,14 +26,25 @@ _REUSED = 1e-9  # a correction so small that the factors before it serve derivat
 _ROUND_OFF = 100.0  # machine epsilons below which no tolerance is taken at its word
 # Statuses of a linear solve whose direction is still worth a try: the line search judges it.
 _USABLE = (SolveStatus.CONVERGED, SolveStatus.STEP_CAP, SolveStatus.ILL_CONDITIONED, SolveStatus.INACCURATE)
+# Those whose size is that of the error: what a capped iteration left small may be far from the correction.
+_TRUSTED = (SolveStatus.CONVERGED, SolveStatus.ILL_CONDITIONED)
+_FALLS = 0.36  # a little below 1/e, between what roots and what poles of any order give; exp(-u) gives 1/e
+_TIGHT = 0.1  # relative residual of a linear solve whose solution's size is that of the error
+
+
+Correct = Callable[[Tensor], Tensor]
+"""-J⁻¹ of a residual, J at the start of the step, in the units of the unknowns' scale."""
 
 
 @dataclass(frozen=True)
 class Newton(AbstractRootFinder):
     """u <- u + λ d with J(u) d = -F(u), λ by a line search.
 
-    Converged when the correction, an estimate of the error, is small: max_i |d_i|/s_i <= atol + rtol max_i |u_i|/s_i.
-    That correction is still added. The residual is not asked: its size says nothing while its units are unknown.
+    Converged when the correction, an estimate of the error, is small and J is a model of F that far. Small is
+    max_i |d_i|/s_i <= τ = atol + rtol max_i |u_i|/s_i. A model is J where |J⁻¹F| falls to 0.36 of itself with the
+    correction added, or where J⁻¹F changes by v, to 0.36 of it, along a step v of size τ: a correction that is all
+    round-off does not fall. Roots of order p up to 20 pass, since (1 - 1/p)^p < 1/e; poles, with (1 + 1/p)^-p > 1/e,
+    and tails like exp(-u) do not. The residual is not asked: its size says nothing while its units are unknown.
 
     Arguments:
         solver: of the linear systems (default ``default_solver`` of the Jacobian).
@@ -45,7 +57,7 @@ class Newton(AbstractRootFinder):
         shortest: λ below which a step is given up (default 1e-8).
 
     Raises:
-        ValueError: limits that cannot be met.
+        ValueError: limits that cannot be met; when it is run, a scale of another length than u.
 
     Notes:
         Statuses: ``STEP_CAP``; ``DIVERGED`` where no step along the direction helps (a local minimum, a wrong
@@ -74,8 +86,9 @@ class Newton(AbstractRootFinder):
             raise ValueError(f"shortest must lie in (0, 1), got {self.shortest}")
         if isinstance(self.max_steps, bool) or not isinstance(self.max_steps, int) or self.max_steps < 1:
             raise ValueError(f"max_steps must be an integer >= 1, got {self.max_steps!r}")
-        if not bool((torch.as_tensor(self.scale) > 0).all()):
-            raise ValueError("scale must be positive: it is the typical size of the unknowns")
+        scale = torch.as_tensor(self.scale)
+        if not bool(((scale > 0) & scale.isfinite()).all()):
+            raise ValueError("scale must be positive and finite: it is the typical size of the unknowns")
 
     def linear_solver(self, operator: AbstractLinearOperator) -> AbstractLinearSolver:
         return self.solver or default_solver(operator)
@@ -91,6 +104,8 @@ class _Run:
     def __init__(self, newton: Newton, problem: RootProblem, start: Tensor) -> None:
         self.newton, self.problem = newton, problem
         self.scale = torch.as_tensor(newton.scale, dtype=start.dtype, device=start.device)
+        if self.scale.shape not in ((), start.shape[-1:]):
+            raise ValueError(f"scale must be a number or ({start.shape[-1]},), not {tuple(self.scale.shape)}")
         self.u, self.residual = start, problem.residual(start)
         finite = self.residual.isfinite().all(-1)
         running = torch.full(finite.shape, int(SolveStatus.STEP_CAP), device=start.device)
@@ -132,23 +147,45 @@ class _Run:
         size, step_size = (self.u / self.scale).abs().amax(-1), (found.value / self.scale).abs().amax(-1)
         self.correction = torch.where(self.active, step_size / torch.where(size > 0, size, 1.0), self.correction)
         rtol = max(self.newton.rtol, _ROUND_OFF * torch.finfo(self.u.dtype).eps)
-        self._finish(self.active & (step_size <= self.newton.atol + rtol * size), found.value)
+        allowed = self.newton.atol + rtol * size
+
+        def correct(residual: Tensor) -> Tensor:
+            return solved(residual).value / self.scale
+
+        near = self.active & _among(found.status, _TRUSTED) & (step_size <= allowed)
+        if self.eta > _TIGHT and bool(near.any()):
+            self.ratio = 0.0  # the forcing term's tightest solve comes next
+            return
+        self._finish(near, found.value, step_size, allowed, correct)
         if bool(self.active.any()):
-            self._search(found.value, lambda residual: solved(residual).value / self.scale)
+            self._search(found.value, correct)
         _log.debug("Newton step %d: %d members to go", step, int(self.active.sum()))
 
-    def _finish(self, near: Tensor, direction: Tensor) -> None:
-        """The last correction, where F stays finite with it."""
+    def _finish(self, near: Tensor, direction: Tensor, size: Tensor, allowed: Tensor, correct: Correct) -> None:
+        """The last correction, for members where J is a model of F as far as it reaches."""
         if not bool(near.any()):
             return
         last = torch.where(near.unsqueeze(-1), self.u + direction, self.u)
         residual = self.problem.residual(last)
-        kept = (near & residual.isfinite().all(-1)).unsqueeze(-1)
+        sound = near & residual.isfinite().all(-1)
+        left = correct(torch.where(sound.unsqueeze(-1), residual, 0.0)).abs().amax(-1)
+        found = sound & (left <= _FALLS * size)
+        if bool((near & ~found).any()):
+            found = found | (near & self._modelled(direction, size, allowed, correct))
+        kept = (found & sound).unsqueeze(-1)
         self.u, self.residual = torch.where(kept, last, self.u), torch.where(kept, residual, self.residual)
-        self.iterations = self.iterations + near
-        self._stop(near, torch.full_like(self.status, int(SolveStatus.CONVERGED)), "")
+        self.iterations = self.iterations + found
+        self._stop(found, torch.full_like(self.status, int(SolveStatus.CONVERGED)), "")
 
-    def _search(self, direction: Tensor, correct: Any) -> None:
+    def _modelled(self, direction: Tensor, size: Tensor, allowed: Tensor, correct: Correct) -> Tensor:
+        """Whether J⁻¹(F(u + v) - F(u)) = v to a part of v, for v along the direction and as long as is allowed."""
+        reach = (allowed / torch.where(size > 0, size, 1.0)).unsqueeze(-1) * direction
+        there = self.problem.residual(self.u + reach)
+        change = torch.where(there.isfinite(), there - self.residual, 0.0)
+        gap = (correct(change) + reach / self.scale).abs().amax(-1)  # correct has the sign of -J⁻¹
+        return there.isfinite().all(-1) & (gap <= _FALLS * allowed)
+
+    def _search(self, direction: Tensor, correct: Correct) -> None:
         before = self.residual.abs().amax(-1)
         found = backtrack(
             self.newton.line_search, self.problem.residual, correct, (self.u, self.residual), direction, self.active,

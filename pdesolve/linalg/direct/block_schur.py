@@ -15,7 +15,7 @@ from pdesolve.linalg.direct.memory import require_memory
 from pdesolve.linalg.direct.system import DEFAULT_LIMITS, DirectState, Limits, compute, judged
 from pdesolve.linalg.elimination import plan
 from pdesolve.linalg.linear_solver import AbstractLinearSolver, LinearResult
-from pdesolve.linalg.operators.abstract import AbstractLinearOperator
+from pdesolve.linalg.operators.abstract import AbstractLinearOperator, TransposedOperator
 from pdesolve.linalg.operators.block_sparse import BlockSparseOperator
 from pdesolve.status import SolveStatus
 
@@ -50,6 +50,8 @@ class BlockSchur(AbstractLinearSolver):
     limits: Limits = DEFAULT_LIMITS
 
     def init(self, operator: AbstractLinearOperator) -> DirectState:
+        if isinstance(operator, TransposedOperator):
+            operator = operator.operator  # definite, so symmetric
         if not isinstance(operator, BlockSparseOperator):
             name = type(operator).__name__
             raise TypeError(f"BlockSchur solves with a BlockSparseOperator, not a {name}: use default_solver(operator)")
@@ -104,8 +106,9 @@ def _examined(matrix: BlockSparseOperator, eps: float) -> Examination:
     found = Examination(torch.full(d.shape[:-3], int(SolveStatus.CONVERGED), device=d.device))
     finite = d.isfinite().flatten(-3).all(-1) & c.isfinite().flatten(-3).all(-1)
     found = found.also(~finite, SolveStatus.NON_FINITE, "a block holds NaN or Inf")
-    gap, size = (d - d.mT).abs().flatten(-3).amax(-1), d.abs().flatten(-3).amax(-1)
-    found = found.also(gap > _ROUND_OFF * eps * size, SolveStatus.UNSYMMETRIC, "a diagonal block is not symmetric")
+    size = d.diagonal(dim1=-2, dim2=-1).abs().sqrt()  # of a definite matrix |a_ij| < size_i size_j, whatever the units
+    uneven = (d - d.mT).abs() > _ROUND_OFF * eps * size.unsqueeze(-1) * size.unsqueeze(-2)
+    found = found.also(uneven.flatten(-3).any(-1), SolveStatus.UNSYMMETRIC, "a diagonal block is not symmetric")
     negative = (d.diagonal(dim1=-2, dim2=-1) <= 0).flatten(-2).any(-1)
     return found.also(negative, SolveStatus.INDEFINITE, "an entry of the diagonal is not positive")
 

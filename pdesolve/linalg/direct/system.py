@@ -152,7 +152,7 @@ def _compute(state: DirectState, b: Tensor) -> LinearResult:
     inaccurate = ~(error <= state.limits.backward_error)
     found = Examination(status, "; ".join(part for part in (state.found.detail, note) if part))
     found = found.also(outside, SolveStatus.INCOMPATIBLE, "the right-hand side is outside the range")
-    found = found.also(inaccurate, SolveStatus.INACCURATE, f"backward error {float(error.max()):.1e}")
+    found = found.also(inaccurate, SolveStatus.INACCURATE, f"backward error {_worst(error):.1e}")
     stats |= {"backward_error": error, "fill": state.factor.fill, "detail": found.detail}
     return LinearResult((x * scale).to(b.dtype), found.status, stats, null_space)
 
@@ -209,9 +209,13 @@ def _hopeless(matrix: Matrix, found: Examination, limits: Limits) -> DirectState
     return DirectState(matrix, (ones, ones), None, (unknown, unknown), unknown, found, None, limits)
 
 
+def _worst(values: Tensor) -> float:
+    """The largest, NaN as infinity; zero of an empty batch."""
+    return float(values.nan_to_num(nan=torch.inf).max()) if values.numel() else 0.0
+
+
 def judged(found: Examination, condition: Tensor, limits: Limits) -> Examination:
     """With a status where the estimate of the condition number leaves too few digits."""
-    worst = float(condition.nan_to_num(nan=torch.inf).max())
-    sentence = f"condition estimate {worst:.1e}"
+    sentence = f"condition estimate {_worst(condition):.1e}"
     found = found.also(~(condition < 1.0 / torch.finfo(torch.float64).eps), SolveStatus.SINGULAR, sentence)
     return found.also(condition > limits.condition, SolveStatus.ILL_CONDITIONED, sentence)

@@ -39,6 +39,7 @@ class BlockSparseOperator(AbstractLinearOperator):
 
     def __post_init__(self) -> None:
         super().__post_init__()
+        object.__setattr__(self, "edges", tuple((int(a), int(b)) for a, b in self.edges))
         require_floating("diagonal", self.diagonal)
         require_floating("coupling", self.coupling)
         if self.diagonal.ndim < 3 or self.diagonal.shape[-1] != self.diagonal.shape[-2]:

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
+from threading import RLock
 
 import torch
 from torch import Tensor
@@ -12,6 +13,9 @@ from torch.autograd import forward_ad
 
 from pdesolve.linalg.operators.abstract import AbstractLinearOperator
 from pdesolve.linalg.operators.dense import require_floating
+
+_FORWARD_MODE = RLock()
+"""torch has one stack of forward-mode levels for all threads: two that differentiate at once mix them up."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -22,7 +26,8 @@ class JacobianOperator(AbstractLinearOperator):
         function: f, called as ``function(u, *parameters)`` with u (n,), returns (m,). Written in torch and free of
             in-place writes to its arguments.
         point: u, (n,), float32 or float64.
-        parameters: what else f depends on and gradients may be asked for (default none).
+        parameters: what else f depends on and gradients may be asked for (default none); integers and booleans are
+            constants.
 
     Raises:
         TypeError: integer, complex or half precision.
@@ -30,7 +35,8 @@ class JacobianOperator(AbstractLinearOperator):
 
     Notes:
         Tensors that f closes over are constants: name them in ``parameters`` to get gradients. Direct solvers refuse
-        this operator; Krylov solvers take it. f is called once when the operator is made, to find m.
+        this operator; Krylov solvers take it. f is called once when the operator is made, to find m. Threads take
+        turns in ``mv``.
     """
 
     function: Callable[..., Tensor]
@@ -59,10 +65,11 @@ class JacobianOperator(AbstractLinearOperator):
             out: Tensor = torch.func.jvp(self._at_parameters, (self.point,), (direction,))[1]
             return out
 
-        # torch refuses torch.func.jvp inside forward_ad.dual_level, except inside another torch.func.jvp; two reverse
-        # passes give the same there.
-        inside = forward_ad._current_level >= 0 and eager_transforms.JVP_NESTING == 0
-        return _batched(self._twice_reversed if inside else directional, x)
+        with _FORWARD_MODE:
+            # torch refuses torch.func.jvp inside forward_ad.dual_level, except inside another torch.func.jvp; two
+            # reverse passes give the same there.
+            inside = forward_ad._current_level >= 0 and eager_transforms.JVP_NESTING == 0
+            return _batched(self._twice_reversed if inside else directional, x)
 
     def rmv(self, y: Tensor) -> Tensor:
         def pulled(cotangent: Tensor) -> Tensor:
@@ -72,11 +79,11 @@ class JacobianOperator(AbstractLinearOperator):
         return _batched(pulled, y)
 
     def tensors(self) -> list[Tensor]:
-        return [self.point, *self.parameters]
+        return [self.point, *(p for p in self.parameters if differentiable(p))]
 
     def with_tensors(self, tensors: Sequence[Tensor]) -> JacobianOperator:
-        point, *parameters = tensors
-        return replace(self, point=point, parameters=tuple(parameters))
+        point, *others = tensors
+        return replace(self, point=point, parameters=exchanged(self.parameters, others))
 
     def _twice_reversed(self, direction: Tensor) -> Tensor:
         cotangent = direction.new_zeros(self.rows)
@@ -86,6 +93,17 @@ class JacobianOperator(AbstractLinearOperator):
 
     def _at_parameters(self, point: Tensor) -> Tensor:
         return self.function(point, *self.parameters)
+
+
+def differentiable(tensor: Tensor) -> bool:
+    """Whether gradients can be asked for: not of integers and booleans."""
+    return tensor.is_floating_point() or tensor.is_complex()
+
+
+def exchanged(parameters: Sequence[Tensor], others: Iterable[Tensor]) -> tuple[Tensor, ...]:
+    """``parameters`` with ``others`` in the place of those that are differentiable."""
+    queue = iter(others)
+    return tuple(next(queue) if differentiable(p) else p for p in parameters)
 
 
 def _batched(apply: Callable[[Tensor], Tensor], x: Tensor) -> Tensor:
