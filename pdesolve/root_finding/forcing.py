@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import abc
-from dataclasses import dataclass, fields, is_dataclass, replace
+from dataclasses import dataclass, is_dataclass, replace
 
 from pdesolve.linalg.linear_solver import AbstractLinearSolver
 
@@ -68,7 +68,7 @@ class EisenstatWalker(AbstractForcing):
     def solver(
         self, solver: AbstractLinearSolver, ratio: float | None, last: float
     ) -> tuple[AbstractLinearSolver, float]:
-        if not (is_dataclass(solver) and any(f.name == "rtol" for f in fields(solver))):
+        if not (is_dataclass(solver) and hasattr(solver, "rtol")):
             raise TypeError(
                 f"{type(solver).__name__} has no tolerance rtol to choose: use a Krylov solver or ExactSolves"
             )
