@@ -30,6 +30,23 @@ def below(function: Callable[..., Any], *tensors: Tensor) -> Any:
     return _Below.apply(function, *(t.detach() for t in tensors))  # type: ignore[no-untyped-call]
 
 
+def require_one_forward_mode(what: str) -> None:
+    """Raise in forward mode over forward mode: torch switches it off within a Function's jvp, a part would be missing.
+
+    Arguments:
+        what: is differentiated, for the message.
+
+    Raises:
+        NotImplementedError: two levels of ``torch.func.jvp`` are active.
+    """
+    levels = torch._C._functorch.get_interpreter_stack() or []
+    if sum(level.key() == torch._C._functorch.TransformType.Jvp for level in levels) > 1:
+        raise NotImplementedError(
+            f"forward mode over forward mode through {what} is not supported: take one of the two derivatives in "
+            "reverse mode, as torch.func.jacrev(torch.func.jacrev(f)) does"
+        )
+
+
 def folded(size: int, dims: Sequence[int | None], tensors: Sequence[Tensor]) -> list[Tensor]:
     """Tensors with a mapped dimension folded into their batch, each (size * batch, ...).
 

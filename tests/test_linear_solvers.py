@@ -674,3 +674,23 @@ def test_a_null_vector_of_few_equal_entries_is_not_missed(solver, n):
     matrix = torch.cat([torch.cat([unit, tie], 1), torch.cat([tie, unit], 1)])
     _, report = linear_solve(DenseOperator(matrix), uniform(n), solver, throw=False)
     assert report.status.item() != SolveStatus.CONVERGED
+
+
+def test_forward_mode_over_forward_mode_is_refused():
+    """torch would leave a part out without a word: what was 0.54 came out as zero."""
+    unit = torch.eye(2, dtype=torch.float64)
+    pattern = SparseOperator.from_torch(unit.to_sparse_coo()).pattern
+
+    def solved(a):
+        return linear_solve(DenseOperator((1 + a + a * a) * unit), torch.ones(2).double())[0].sum()
+
+    def product(a):
+        return SparseOperator(pattern, a * a * torch.ones(2).double()).mv(torch.sin(a) * torch.ones(2).double()).sum()
+
+    a = torch.tensor(0.3).double()
+    for function in (solved, product):
+        with pytest.raises(NotImplementedError, match="forward mode over forward mode"):
+            torch.func.jacfwd(torch.func.jacfwd(function))(a)
+        twice = torch.func.jacrev(torch.func.jacrev(function))(a)
+        torch.testing.assert_close(torch.func.hessian(function)(a), twice)
+        torch.testing.assert_close(torch.func.jacrev(torch.func.jacfwd(function))(a), twice)

@@ -30,6 +30,7 @@ from pdesolve.linalg.operators.abstract import AbstractLinearOperator
 from pdesolve.linalg.operators.dense import DenseOperator
 from pdesolve.linalg.pullback import directional, pullback
 from pdesolve.status import SolveStatus, raise_unless_converged
+from pdesolve.transforms import require_one_forward_mode
 
 _log = logging.getLogger(__name__)
 
@@ -164,6 +165,7 @@ class _LinearSolve(torch.autograd.Function):
 
     @staticmethod
     def jvp(ctx: Any, _: None, b_dot: Tensor | None, *tensor_dots: Tensor | None) -> tuple[Tensor, None]:
+        require_one_forward_mode("a linear solve")
         x, status, *tensors = ctx.saved_tensors
         rhs = torch.zeros_like(x) if b_dot is None else b_dot
         if any(dot is not None for dot in tensor_dots):

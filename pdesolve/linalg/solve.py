@@ -45,8 +45,9 @@ def linear_solve(
 ) -> tuple[Tensor, LinearReport]:
     """Solve A x = b; x carries gradients to b and to the operator's tensors.
 
-    Reverse and forward mode, to every order, and ``torch.func`` transforms. The backward pass solves with A^T from the
-    factors of the forward pass. Gradients of a ``SparseOperator`` live on its pattern and cost O(nnz).
+    Reverse mode to every order, forward mode once at any place among them, and ``torch.func`` transforms. The backward
+    pass solves with A^T from the factors of the forward pass. Gradients of a ``SparseOperator`` live on its pattern and
+    cost O(nnz).
 
     Arguments:
         operator: A, square.

@@ -25,6 +25,7 @@ from pdesolve.root_finding.check import require_derivative, require_start
 from pdesolve.root_finding.problem import RootProblem
 from pdesolve.root_finding.root_finder import AbstractRootFinder
 from pdesolve.status import SolveStatus, raise_unless_converged
+from pdesolve.transforms import require_one_forward_mode
 
 
 @dataclass(eq=False)
@@ -109,6 +110,7 @@ class _Root(torch.autograd.Function):
 
     @staticmethod
     def jvp(ctx: Any, _: None, __: Tensor | None, *dots: Tensor | None) -> tuple[Tensor, None]:
+        require_one_forward_mode("a root")
         u, status, *parameters = ctx.saved_tensors
         pairs = [(p, dot) for p, dot in zip(parameters, dots, strict=True) if differentiable(p)]
         given = [torch.zeros_like(p) if dot is None else dot for p, dot in pairs]

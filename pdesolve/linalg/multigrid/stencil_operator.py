@@ -11,6 +11,7 @@ from torch import Tensor
 
 from pdesolve.linalg.multigrid.stencil import Stencil
 from pdesolve.linalg.operators.abstract import AbstractLinearOperator
+from pdesolve.transforms import require_one_forward_mode
 
 
 @dataclass(frozen=True, eq=False)
@@ -86,6 +87,7 @@ class _StencilProduct(torch.autograd.Function):
 
     @staticmethod
     def jvp(ctx: Any, _: None, x_dot: Tensor | None, *dots: Tensor | None) -> Tensor:
+        require_one_forward_mode("a product with a stencil")
         x, *tensors = ctx.saved_tensors
         out = torch.zeros_like(x)
         if any(dot is not None for dot in dots):

@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from pdesolve.linalg.operators.sparsity_pattern import SparsityPattern
+from pdesolve.transforms import require_one_forward_mode
 
 _CHUNK = 2**22  # numbers held at once when many vectors meet on a pattern
 
@@ -55,6 +56,7 @@ class _SparseProduct(torch.autograd.Function):
 
     @staticmethod
     def jvp(ctx: Any, _: None, values_dot: Tensor | None, x_dot: Tensor | None) -> Tensor:
+        require_one_forward_mode("a product with a sparse matrix")
         values, x = ctx.saved_tensors
         out = torch.zeros((*x.shape[:-1], ctx.pattern.shape[0]), dtype=x.dtype, device=x.device)
         if values_dot is not None:
