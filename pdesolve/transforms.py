@@ -30,6 +30,12 @@ def below(function: Callable[..., Any], *tensors: Tensor) -> Any:
     return _Below.apply(function, *(t.detach() for t in tensors))  # type: ignore[no-untyped-call]
 
 
+def forward_levels() -> int:
+    """How many levels of ``torch.func.jvp`` are active."""
+    levels = torch._C._functorch.get_interpreter_stack() or []
+    return sum(level.key() == torch._C._functorch.TransformType.Jvp for level in levels)
+
+
 def require_one_forward_mode(what: str) -> None:
     """Raise in forward mode over forward mode: torch switches it off within a Function's jvp, a part would be missing.
 
@@ -39,8 +45,7 @@ def require_one_forward_mode(what: str) -> None:
     Raises:
         NotImplementedError: two levels of ``torch.func.jvp`` are active.
     """
-    levels = torch._C._functorch.get_interpreter_stack() or []
-    if sum(level.key() == torch._C._functorch.TransformType.Jvp for level in levels) > 1:
+    if forward_levels() > 1:
         raise NotImplementedError(
             f"forward mode over forward mode through {what} is not supported: take one of the two derivatives in "
             "reverse mode, as torch.func.jacrev(torch.func.jacrev(f)) does"

@@ -669,3 +669,19 @@ def test_a_root_at_the_start_and_at_zero():
     u, report = find_root(lambda u: 3.0 * u, START, jacobian=DenseJacobian())
     assert torch.equal(u, START)
     assert int(report.stats["iterations"]) == 1
+
+
+def test_a_residual_of_sparse_products_has_all_modes():
+    """F with a ``SparseOperator`` inside: Jacobians are products within products."""
+    start, jacobian = torch.zeros(N).double(), ColoredJacobian(LINE.pattern, symmetric=True)
+
+    def energy(rate: Tensor) -> Tensor:
+        u, _ = find_root(lambda u, r: STIFFNESS.mv(u) + r * u**3 - FORCE, start, (rate,), jacobian=jacobian)
+        return u.square().sum()
+
+    first, second = torch.func.jacrev(energy)(RATE), torch.func.jacrev(torch.func.jacrev(energy))(RATE)
+    torch.testing.assert_close(torch.func.jacfwd(energy)(RATE), first)
+    torch.testing.assert_close(torch.func.hessian(energy)(RATE), second)
+    h = 1e-4
+    quotient = (energy(RATE + h) - energy(RATE - h)) / (2 * h)
+    torch.testing.assert_close(first, quotient, rtol=1e-6, atol=0)

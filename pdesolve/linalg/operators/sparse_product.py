@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from pdesolve.linalg.operators.sparsity_pattern import SparsityPattern
-from pdesolve.transforms import require_one_forward_mode
+from pdesolve.transforms import forward_levels
 
 _CHUNK = 2**22  # numbers held at once when many vectors meet on a pattern
 
@@ -24,6 +24,8 @@ def sparse_product(pattern: SparsityPattern, values: Tensor, x: Tensor) -> Tenso
     Returns:
         y: (..., m).
     """
+    if forward_levels() > 1:  # torch switches the outer one off within a Function's jvp
+        return _composed(pattern, values, x)
     out: Tensor = _SparseProduct.apply(pattern, values, x)  # type: ignore[no-untyped-call]
     return out
 
@@ -56,7 +58,6 @@ class _SparseProduct(torch.autograd.Function):
 
     @staticmethod
     def jvp(ctx: Any, _: None, values_dot: Tensor | None, x_dot: Tensor | None) -> Tensor:
-        require_one_forward_mode("a product with a sparse matrix")
         values, x = ctx.saved_tensors
         out = torch.zeros((*x.shape[:-1], ctx.pattern.shape[0]), dtype=x.dtype, device=x.device)
         if values_dot is not None:
@@ -73,6 +74,13 @@ class _SparseProduct(torch.autograd.Function):
         members = values.unbind(values_dim)
         vectors = [x] * len(members) if x_dim is None else x.unbind(x_dim)
         return torch.stack([sparse_product(pattern, v, u) for v, u in zip(members, vectors, strict=True)]), 0
+
+
+def _composed(pattern: SparsityPattern, values: Tensor, x: Tensor) -> Tensor:
+    """The product by operations that torch differentiates itself, in (..., nnz) memory."""
+    terms = values * x[..., pattern.columns.long()]
+    total = torch.zeros((*x.shape[:-1], pattern.shape[0]), dtype=x.dtype, device=x.device)
+    return total.index_add(-1, pattern.rows.long(), terms)
 
 
 def on_pattern(pattern: SparsityPattern, left: Tensor, right: Tensor) -> Tensor:
