@@ -25,6 +25,7 @@ LAYERS: tuple[tuple[str, ...], ...] = (
     ("frames",),
     ("discretization",),
     ("nonlinear",),
+    ("residual_minimisation",),
     ("implicit_function",),
     ("implicit",),
     ("unrolled",),

@@ -1,0 +1,58 @@
+"""What is minimised, what minimises it, and what comes out."""
+
+from __future__ import annotations
+
+import abc
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+
+from torch import Tensor
+
+from pdesolve.status import SolveStatus
+
+
+class AbstractResidual(abc.ABC):
+    """r(θ), m weighted rows of n parameters; the cost is 1/2 |r|²."""
+
+    @abc.abstractmethod
+    def residual(self, theta: Tensor) -> Tensor:
+        """r, (m,), at θ, (n,); gradients are recorded if θ asks for them."""
+
+    @abc.abstractmethod
+    def linearise(self, theta: Tensor) -> tuple[Tensor, Tensor]:
+        """(r, J), (m,) and (m, n), without a graph."""
+
+
+@dataclass(frozen=True, eq=False)
+class Minimised:
+    """Where a minimiser stopped, and why.
+
+    Arguments:
+        theta: the best parameters seen by cost, (n,).
+        status: how it ended.
+        history: by name ("cost", "seconds", "radius", ...), one number for each step.
+        detail: what is known beyond the status, one sentence or nothing.
+    """
+
+    theta: Tensor
+    status: SolveStatus
+    history: Mapping[str, Sequence[float]]
+    detail: str = ""
+
+
+Watch = Callable[[int, Tensor, float], bool]
+"""Called after each step with (step, θ, cost); true asks for a stop, which is then the step cap's."""
+
+
+class AbstractMinimiser(abc.ABC):
+    """A method that lowers 1/2 |r(θ)|² step by step."""
+
+    @abc.abstractmethod
+    def minimise(self, problem: AbstractResidual, start: Tensor, watch: Watch | None = None) -> Minimised:
+        """Run from ``start`` until the method's own criterion, its step cap, or ``watch`` ends it.
+
+        Arguments:
+            problem: the rows.
+            start: θ to begin from, (n,), float64 unless the method says otherwise.
+            watch: progress, early stop.
+        """
