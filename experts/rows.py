@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from pdesolve.condition import FaceCondition, value_at
+from pdesolve.condition import FaceCondition, Value, value_at
 from pdesolve.discretization.abstract import Expansion, Points
 from pdesolve.domains.geometry import BOUNDARIES
 from pdesolve.experts.patch_context import PatchContext
@@ -16,6 +16,7 @@ from pdesolve.experts.row_weight import AbstractRowWeight
 from pdesolve.experts.shared_pieces import shared_pieces
 from pdesolve.nonlinear.joint_rows import JointBlock
 from pdesolve.nonlinear.rows import PointFunction, RowBlock
+from pdesolve.pde.abstract import AbstractPDE
 from pdesolve.pde.trace import Term, evaluate
 
 InitialData = Callable[[Points, int], Tensor]
@@ -58,6 +59,71 @@ class PatchRows:
     joint: tuple[JointBlock, ...] = ()
 
 
+@dataclass(frozen=True)
+class _Equation:
+    """The equation's rows as a ``PointFunction``; equal ones are compiled once.
+
+    Arguments:
+        pde: the equation.
+        terms: what the values are.
+        parameters, axes: what the inputs are.
+    """
+
+    pde: AbstractPDE
+    terms: tuple[Term, ...]
+    parameters: tuple[str, ...]
+    axes: tuple[str, ...]
+
+    def __call__(self, values: Sequence[Tensor], inputs: Sequence[Tensor]) -> tuple[Tensor, ...]:
+        known, at = inputs[: len(self.parameters)], inputs[len(self.parameters) :]
+        coordinates, parameters = dict(zip(self.axes, at, strict=True)), dict(zip(self.parameters, known, strict=True))
+        return evaluate(self.pde, dict(zip(self.terms, values, strict=True)), coordinates, parameters)
+
+
+@dataclass(frozen=True)
+class _Face:
+    """(α u + β ∂u/∂n - γ) / (|α| + |β|/extent) of the values (u, ∂u/∂axis).
+
+    Arguments:
+        face: α, β, γ.
+        extent: of the domain along the face's axis.
+        names: what the inputs are.
+    """
+
+    face: FaceCondition
+    extent: float
+    names: tuple[str, ...]
+
+    def __call__(self, values: Sequence[Tensor], inputs: Sequence[Tensor]) -> tuple[Tensor, ...]:
+        known, face = dict(zip(self.names, inputs, strict=True)), self.face
+        u, slope = values
+        alpha, beta, gamma = (
+            torch.as_tensor(value_at(v, known), dtype=u.dtype, device=u.device)
+            for v in (face.alpha, face.beta, face.value)
+        )
+        return ((alpha * u + face.side * beta * slope - gamma) / (alpha.abs() + beta.abs() / self.extent),)
+
+
+@dataclass(frozen=True)
+class _Start:
+    """(∂ⁿu/∂tⁿ - value) Tⁿ.
+
+    Arguments:
+        value: the condition's; None where it is among the inputs.
+        scale: Tⁿ.
+        names: what the inputs are.
+    """
+
+    value: Value | None
+    scale: float
+    names: tuple[str, ...]
+
+    def __call__(self, values: Sequence[Tensor], inputs: Sequence[Tensor]) -> tuple[Tensor, ...]:
+        known = dict(zip(self.names, inputs, strict=True))
+        target = known[_GIVEN] if self.value is None else value_at(self.value, known)
+        return ((values[0] - target) * self.scale,)
+
+
 def interior_rows(context: PatchContext, count: int, weight: AbstractRowWeight) -> PatchRows:
     """ω F / sqrt(count) at interior points.
 
@@ -68,13 +134,7 @@ def interior_rows(context: PatchContext, count: int, weight: AbstractRowWeight) 
     """
     problem, terms = context.problem, context.problem.trace.terms
     points = context.interior(count)
-    names, axes = tuple(context.parameters), tuple(points.coordinates)
-
-    def function(values: Sequence[Tensor], inputs: Sequence[Tensor]) -> tuple[Tensor, ...]:
-        by_term: dict[Term, Tensor] = dict(zip(terms, values, strict=True))
-        parameters = dict(zip(names, inputs[: len(names)], strict=True))
-        return evaluate(problem.pde, by_term, dict(zip(axes, inputs[len(names) :], strict=True)), parameters)
-
+    function = _Equation(problem.pde, terms, tuple(context.parameters), tuple(points.coordinates))
     omega = weight(points.coordinates, problem.domain) * points.share()
     return _rows(context, points, terms, function, context.columns(), omega, problem.trace.n_equations, "equation")
 
@@ -100,17 +160,7 @@ def _face_rows(context: PatchContext, face: FaceCondition, count: int, weight: f
     """(α u + β ∂u/∂n - γ) / (|α| + |β|/extent) on the patches that touch a face."""
     extent = context.problem.domain.extent(face.axis)
     points = context.face(face.boundary, count)
-    names = (*context.parameters, *points.coordinates)
-
-    def function(values: Sequence[Tensor], inputs: Sequence[Tensor]) -> tuple[Tensor, ...]:
-        known = dict(zip(names, inputs, strict=True))
-        u, slope = values
-        alpha, beta, gamma = (
-            torch.as_tensor(value_at(v, known), dtype=u.dtype, device=u.device)
-            for v in (face.alpha, face.beta, face.value)
-        )
-        return ((alpha * u + face.side * beta * slope - gamma) / (alpha.abs() + beta.abs() / extent),)
-
+    function = _Face(face, extent, (*context.parameters, *points.coordinates))
     omega = weight * _touching(context, face.boundary, points) * points.share()
     terms: tuple[Term, ...] = ((face.field, ""), (face.field, face.axis))
     return _rows(context, points, terms, function, context.columns(), omega)
@@ -126,12 +176,7 @@ def _initial_rows(
     given = initial is not None and order == 0
     data = (initial(points, problem.field_names.index(field)),) if initial is not None and given else ()
     names = (*context.parameters, *(_GIVEN for _ in data), *points.coordinates)
-
-    def function(values: Sequence[Tensor], inputs: Sequence[Tensor]) -> tuple[Tensor, ...]:
-        known = dict(zip(names, inputs, strict=True))
-        target = known[_GIVEN] if given else value_at(own, known)
-        return ((values[0] - target) * span**order,)
-
+    function = _Start(None if given else own, span**order, names)
     omega = weight * _touching(context, boundary, points) * points.share()
     terms: tuple[Term, ...] = ((field, "t" * order),)
     return _rows(context, points, terms, function, (*context.columns(), *data), omega)

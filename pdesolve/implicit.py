@@ -13,15 +13,16 @@ Krishnapriyan 2024 differentiate r = 0 instead, which also drops dJᵀ r). Nothi
 from __future__ import annotations
 
 import abc
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 
 import torch
 from torch import Tensor
 
+from pdesolve.execution import AbstractExecution, Eager
 from pdesolve.implicit_function import ImplicitFunction, hessian_factor
 from pdesolve.linalg.block_cholesky import BlockCholesky
 from pdesolve.nonlinear.constrained_adjoint import with_gradient
-from pdesolve.nonlinear.least_squares import LeastSquares, select
+from pdesolve.nonlinear.least_squares import LeastSquares, Normal, select
 from pdesolve.nonlinear.minimise import Minimum, stationarity
 from pdesolve.nonlinear.rows import times
 from pdesolve.nonlinear.solved import Solve, Solved, constrained, solved
@@ -59,6 +60,7 @@ class ImplicitAdjoint(AbstractAdjoint):
         polish: members whose stationarity measure is above this get one Newton step with the full Hessian after the
             solve, kept where it lowers the measure (default 1e-9; zero polishes always, infinity never). The error
             of the gradient falls with that of w.
+        execution: ``Eager()`` (default), or the solver's ``Compiled()``.
 
     Notes:
         Reverse and forward mode, second derivatives and ``torch.func`` transforms, ``torch.vmap`` included. Where the
@@ -70,16 +72,17 @@ class ImplicitAdjoint(AbstractAdjoint):
     """
 
     polish: float = 1e-9
+    execution: AbstractExecution = field(default_factory=Eager)
 
     def solve(self, problem: LeastSquares, run: Solve, start: Tensor | None = None) -> Solved:
         problem = problem.memberwise()
         if problem.constraints:
             minimum = constrained(problem, run, start)
             return replace(Solved.of(minimum), w=with_gradient(problem, minimum))
-        function = ImplicitFunction.of(problem)
+        function = ImplicitFunction.of(problem, self.execution)
 
         def polished(problem: LeastSquares, *begin: Tensor) -> Minimum:
-            minimum, factor = _polished(run(problem, *begin), self.polish)
+            minimum, factor = _polished(run(problem, *begin), self.polish, self.execution)
             if factor is not None:
                 function.keep(minimum.c, factor)
             return minimum
@@ -88,7 +91,11 @@ class ImplicitAdjoint(AbstractAdjoint):
         return replace(found, w=found.weights(function(found, problem)))
 
 
-def _polished(minimum: Minimum, tolerance: float) -> tuple[Minimum, BlockCholesky | None]:
+def _linearised(problem: LeastSquares, c: Tensor) -> Normal:
+    return problem.linearise(c)
+
+
+def _polished(minimum: Minimum, tolerance: float, execution: AbstractExecution) -> tuple[Minimum, BlockCholesky | None]:
     """A Newton step with the full Hessian where it is needed and helps, and the factor of that Hessian.
 
     The factor serves the backward pass too where the step is so short that H cannot have changed.
@@ -98,10 +105,10 @@ def _polished(minimum: Minimum, tolerance: float) -> tuple[Minimum, BlockCholesk
     wanted = (before > tolerance) & (minimum.status == SolveStatus.CONVERGED)
     if not bool(wanted.any()):
         return minimum, None
-    factor = hessian_factor(minimum.problem, minimum.c, normal.gram)
+    factor = hessian_factor(minimum.problem, minimum.c, normal.gram, execution)
     h = factor.solve(-normal.gradient)
     h = torch.where(wanted.unsqueeze(-1) & torch.isfinite(h), h, torch.zeros_like(h))
-    after = problem.linearise(minimum.c + h)
+    after = execution.run(_linearised, problem, minimum.c + h)
     better = (stationarity(after) <= before) & torch.isfinite(after.cost)
     c = torch.where(better.unsqueeze(-1), minimum.c + h, minimum.c)
     w = c if transform is None else times(transform, c)

@@ -24,6 +24,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from pdesolve.execution import AbstractExecution
 from pdesolve.linalg.block_cholesky import BlockCholesky, BlockMatrix
 from pdesolve.nonlinear.least_squares import LeastSquares, constant_unless
 from pdesolve.nonlinear.rows import times
@@ -44,19 +45,21 @@ class ImplicitFunction:
     Arguments:
         structure: the problem with tensors that do not count: they are handed in with every call, and autograd keeps
             them.
+        execution: how the passes over all rows are run.
         factor: the last factor of H, and the c it belongs to.
         forward_modes: how many levels of forward mode have asked for a derivative.
         wanted: which of the problem's tensors require gradients, seen outside transforms; empty for all.
     """
 
     structure: LeastSquares
+    execution: AbstractExecution
     factor: list[tuple[Tensor, BlockCholesky]] = field(default_factory=list)
     forward_modes: int = 0
     wanted: tuple[bool, ...] = ()
 
     @staticmethod
-    def of(problem: LeastSquares) -> ImplicitFunction:
-        return ImplicitFunction(problem.with_parts([torch.empty(0)] * len(problem.parts())))
+    def of(problem: LeastSquares, execution: AbstractExecution) -> ImplicitFunction:
+        return ImplicitFunction(problem.with_parts([torch.empty(0)] * len(problem.parts())), execution)
 
     def __call__(self, found: Solved, problem: LeastSquares) -> Tensor:
         """The solver's unknowns with their derivatives.
@@ -104,7 +107,7 @@ class ImplicitFunction:
         for c, factor in self.factor:
             if c.shape == point.c.shape and c.device == point.c.device and torch.equal(c, point.c):
                 return factor
-        factor = hessian_factor(point.inner(), point.c, point.gram)
+        factor = hessian_factor(point.inner(), point.c, point.gram, self.execution)
         self.keep(point.c, factor)
         return factor
 
@@ -179,16 +182,16 @@ class _Point:
         return found
 
 
-def hessian_factor(problem: LeastSquares, c: Tensor, gram: BlockMatrix) -> BlockCholesky:
+def hessian_factor(problem: LeastSquares, c: Tensor, gram: BlockMatrix, execution: AbstractExecution) -> BlockCholesky:
     """Factor of the full Hessian, with the Gauss-Newton matrix for members where that is not positive definite.
 
     Arguments:
         problem: in the unknowns c.
         c: where.
         gram: the Gauss-Newton matrix there.
+        execution: how that is run.
     """
-    hessian = problem.hessian(c, gram)
-    factor = BlockCholesky.factorise(hessian)
+    hessian, factor = execution.run(_factorised, problem, c, gram)
     indefinite = problem.any_member(factor.failed)
     if bool(indefinite.any()):
         members = indefinite.expand(factor.failed.shape)
@@ -198,6 +201,11 @@ def hessian_factor(problem: LeastSquares, c: Tensor, gram: BlockMatrix) -> Block
             coupling = torch.where(indefinite[..., None, None], gram.coupling, hessian.coupling)
         factor = BlockCholesky.factorise(replace(hessian, diagonal=diagonal, coupling=coupling))
     return factor
+
+
+def _factorised(problem: LeastSquares, c: Tensor, gram: BlockMatrix) -> tuple[BlockMatrix, BlockCholesky]:
+    hessian = problem.hessian(c, gram)
+    return hessian, BlockCholesky.factorise(hessian)
 
 
 def _solved(function: ImplicitFunction, v: Tensor, tensors: Sequence[Tensor]) -> Tensor:
@@ -280,6 +288,12 @@ class _Minimiser(torch.autograd.Function):
         return unfolded(info.batch_size, found), 0
 
 
+def _pullback(
+    problem: LeastSquares, w: Tensor, direction: Tensor, wanted: tuple[bool, ...] | None, good: Tensor | None
+) -> list[Tensor | None]:
+    return problem.pullback(w, direction, wanted, good)
+
+
 class _Pullback(torch.autograd.Function):
     """P(λ; c, θ) = ∂ψ/∂θ."""
 
@@ -288,7 +302,9 @@ class _Pullback(torch.autograd.Function):
         _require_plain(direction)
         point = function.at(tensors)
         wanted = function.wanted or None
-        grads = point.problem.pullback(point.weights(point.c), point.weights(direction), wanted, point.good)
+        good = None if bool(point.good.all()) else point.good
+        at = point.weights(point.c), point.weights(direction)
+        grads = function.execution.run(_pullback, point.problem, *at, wanted, good)
         every = zip(grads, function.theta(tensors), strict=True)
         return tuple(t.new_zeros(()).expand(t.shape) if grad is None else grad for grad, t in every)
 

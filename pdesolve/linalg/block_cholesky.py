@@ -10,6 +10,7 @@ Source: George & Liu, *Computer Solution of Large Sparse Positive Definite Syste
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import lru_cache
 
 import torch
 from torch import Tensor
@@ -85,33 +86,39 @@ class BlockCholesky:
         """Factorise; members that are not positive definite are marked in ``failed``."""
         p = matrix.diagonal.shape[-3]
         elimination = plan(p, matrix.edges)
-        diagonal = matrix.diagonal.clone() if matrix.edges else matrix.diagonal
+        if not matrix.edges:
+            factor, failed, pivots = _factor(matrix.diagonal)
+            return BlockCholesky((_Round(elimination.levels[0], factor, matrix.coupling),), failed, pivots)
+        diagonal = matrix.diagonal.clone()
         coupling = _with_fill(matrix, elimination)
         failed = torch.zeros(diagonal.shape[:-2], dtype=torch.bool, device=diagonal.device)
         pivots = diagonal.new_ones(diagonal.shape[:-2])
         rounds = []
         for level in elimination.levels:
-            nodes = torch.tensor(level.nodes, device=diagonal.device)
-            block = diagonal[..., nodes, :, :]
-            factor, info = torch.linalg.cholesky_ex(block)
-            root = factor.diagonal(dim1=-2, dim2=-1)  # every entry of a row enters its pivot, NaN too
-            failed[..., nodes] = (info != 0) | ~torch.isfinite(root).all(dim=-1)
-            pivots[..., nodes] = (root.amin(-1) / root.amax(-1)) ** 2
+            nodes = _indices(level, diagonal.device).nodes
+            factor, failed[..., nodes], pivots[..., nodes] = _factor(diagonal[..., nodes, :, :])
             panels = _eliminate(level, factor, diagonal, coupling)
             rounds.append(_Round(level, factor, panels))
         return BlockCholesky(tuple(rounds), failed, pivots)
 
     def solve(self, rhs: Tensor) -> Tensor:
         """x with A x = rhs, both (*batch, P, N)."""
+        if len(self.rounds) == 1:  # independent blocks
+            factor = self.rounds[0].factor
+            z = torch.linalg.solve_triangular(factor, rhs.unsqueeze(-1), upper=False)
+            alone: Tensor = torch.linalg.solve_triangular(factor.mT, z, upper=True).squeeze(-1)
+            return alone
         b = rhs.clone().unsqueeze(-1)
         for step in self.rounds:
-            nodes, owner, neighbour = _indices(step.level, rhs.device)
+            at = _indices(step.level, rhs.device)
+            nodes, owner, neighbour = at.nodes, at.owner, at.neighbour
             z = torch.linalg.solve_triangular(step.factor, b[..., nodes, :, :], upper=False)
             b[..., nodes, :, :] = z
             if step.level.owner:
                 b.index_add_(-3, neighbour, -(step.panels.mT @ z[..., owner, :, :]))
         for step in reversed(self.rounds):
-            nodes, owner, neighbour = _indices(step.level, rhs.device)
+            at = _indices(step.level, rhs.device)
+            nodes, owner, neighbour = at.nodes, at.owner, at.neighbour
             z = b[..., nodes, :, :]
             if step.level.owner:
                 z = z.index_add(-3, owner, -(step.panels @ b[..., neighbour, :, :]))
@@ -120,10 +127,35 @@ class BlockCholesky:
         return x
 
 
-def _indices(level: Level, device: torch.device) -> tuple[Tensor, Tensor, Tensor]:
-    names = (level.nodes, level.owner, level.neighbour)
-    nodes, owner, neighbour = (torch.tensor(i, dtype=torch.long, device=device) for i in names)
-    return nodes, owner, neighbour
+def _factor(block: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """(lower factor, failed, pivots) of dense blocks (..., N, N)."""
+    factor, info = torch.linalg.cholesky_ex(block)
+    root = factor.diagonal(dim1=-2, dim2=-1)  # every entry of a row enters its pivot, NaN too
+    failed = (info != 0) | ~torch.isfinite(root).all(dim=-1)
+    return factor, failed, (root.amin(-1) / root.amax(-1)) ** 2
+
+
+@dataclass(frozen=True, eq=False)
+class _Indices:
+    """A level's numbers as tensors on a device."""
+
+    nodes: Tensor
+    owner: Tensor
+    neighbour: Tensor
+    slot: Tensor
+    flipped: Tensor
+    updates: tuple[Tensor, Tensor, Tensor]
+
+
+@lru_cache(maxsize=256)
+def _indices(level: Level, device: torch.device) -> _Indices:
+    """Kept: on a GPU each would be a transfer in every factorisation and solve."""
+    with torch.inference_mode(False):
+        integers = (level.nodes, level.owner, level.neighbour, level.slot)
+        nodes, owner, neighbour, slot = (torch.tensor(i, dtype=torch.long, device=device) for i in integers)
+        flipped = torch.tensor(level.flipped, dtype=torch.bool, device=device)[:, None, None]
+        first, second, target = torch.tensor(level.edge_updates, dtype=torch.long, device=device).reshape(-1, 3).T
+    return _Indices(nodes, owner, neighbour, slot, flipped, (first, second, target))
 
 
 def _with_fill(matrix: BlockMatrix, elimination: Elimination) -> Tensor:
@@ -137,13 +169,12 @@ def _eliminate(level: Level, factor: Tensor, diagonal: Tensor, coupling: Tensor)
     """Panels of a level; subtracts its Schur complement from ``diagonal`` and ``coupling`` in place."""
     if not level.owner:
         return coupling[..., :0, :, :]
-    _, owner, neighbour = _indices(level, diagonal.device)
-    blocks = coupling[..., torch.tensor(level.slot, device=diagonal.device), :, :]
-    flipped = torch.tensor(level.flipped, device=diagonal.device)[:, None, None]
-    blocks = torch.where(flipped, blocks.mT, blocks)
-    panels: Tensor = torch.linalg.solve_triangular(factor[..., owner, :, :], blocks, upper=False)
-    diagonal.index_add_(-3, neighbour, -(panels.mT @ panels))
+    at = _indices(level, diagonal.device)
+    blocks = coupling[..., at.slot, :, :]
+    blocks = torch.where(at.flipped, blocks.mT, blocks)
+    panels: Tensor = torch.linalg.solve_triangular(factor[..., at.owner, :, :], blocks, upper=False)
+    diagonal.index_add_(-3, at.neighbour, -(panels.mT @ panels))
     if level.edge_updates:
-        first, second, slot = (torch.tensor(i, device=diagonal.device) for i in zip(*level.edge_updates, strict=True))
+        first, second, slot = at.updates
         coupling.index_add_(-3, slot, -(panels[..., first, :, :].mT @ panels[..., second, :, :]))
     return panels

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 import torch
 from torch import Tensor
 
+from pdesolve.execution import AbstractExecution, Eager
 from pdesolve.linalg.block_cholesky import BlockCholesky
 from pdesolve.nonlinear.least_squares import LeastSquares, Normal, select
 from pdesolve.nonlinear.minimise import AbstractNonlinearSolver, Iterate, stationarity
@@ -29,6 +30,7 @@ class GaussNewton(AbstractNonlinearSolver):
         max_steps: step cap, halvings included (default 50).
         ridge: penalty for rank-deficient bases.
         whitening: change of unknowns for ill-conditioned bases.
+        execution: ``Eager()`` (default), or ``Compiled()`` for many small solves of one size.
 
     Raises:
         ValueError: gtol or max_steps out of range.
@@ -46,6 +48,7 @@ class GaussNewton(AbstractNonlinearSolver):
     max_steps: int = 50
     ridge: AbstractRidge = field(default_factory=RelativeRidge)
     whitening: Whitening = field(default_factory=Whitening)
+    execution: AbstractExecution = field(default_factory=Eager)
 
     def __post_init__(self) -> None:
         if not 0 < self.gtol < 1:
@@ -55,9 +58,9 @@ class GaussNewton(AbstractNonlinearSolver):
 
     def init(self, problem: LeastSquares, w: Tensor, normal: Normal) -> Iterate:
         none = torch.zeros_like(normal.cost)
-        return Iterate(w, normal, {"length": none + 1.0}, none.bool())
+        return Iterate(w, normal, stationarity(normal), {"length": none + 1.0}, none.bool(), none.bool())
 
-    def step(self, problem: LeastSquares, iterate: Iterate, active: Tensor) -> Iterate:
+    def step(self, problem: LeastSquares, iterate: Iterate, active: Tensor, curved: bool) -> Iterate:
         normal, length = iterate.normal, iterate.memory["length"]
         factor = BlockCholesky.factorise(normal.gram)
         broken = problem.any_member(factor.failed) & active
@@ -65,21 +68,28 @@ class GaussNewton(AbstractNonlinearSolver):
         usable = (active & ~broken).unsqueeze(-1) & torch.isfinite(full)
         h = torch.where(usable, length.unsqueeze(-1) * full, torch.zeros_like(full))
         trial = problem.linearise(iterate.w + h)
-        accepted = active & ~broken & _lower(problem, normal, trial, h)
+        measure = stationarity(trial)
+        accepted = active & ~broken & _lower(problem, normal, trial, h, measure <= iterate.stationarity)
         shorter = torch.where(active & ~accepted, 0.5 * length, length)
         return Iterate(
             w=torch.where(accepted.unsqueeze(-1), iterate.w + h, iterate.w),
             normal=select(accepted, trial, normal),
+            stationarity=torch.where(accepted, measure, iterate.stationarity),
             memory={"length": torch.where(accepted, torch.ones_like(length), shorter)},
             failed=iterate.failed | broken | (shorter < _SHORTEST),
+            curved=iterate.curved,
         )
 
 
-def _lower(problem: LeastSquares, old: Normal, new: Normal, h: Tensor) -> Tensor:
-    """Armijo's condition, or a stationarity that falls where the cost is down to its round-off, by member."""
+def _lower(problem: LeastSquares, old: Normal, new: Normal, h: Tensor, calmer: Tensor) -> Tensor:
+    """Armijo's condition, or a stationarity that falls where the cost is down to its round-off, by member.
+
+    Arguments:
+        calmer: where the stationarity falls.
+    """
     slope = problem.by_member((old.gradient * h).sum(-1))
     eps = torch.finfo(h.dtype).eps
     noise = 1e2 * eps * old.cost + (1e2 * eps * old.magnitude) ** 2
     enough = new.cost <= old.cost + _ARMIJO * slope
-    settled = (slope.abs() <= noise) & (new.cost <= old.cost + 10.0 * noise) & (stationarity(new) <= stationarity(old))
+    settled = (slope.abs() <= noise) & (new.cost <= old.cost + 10.0 * noise) & calmer
     return (enough | settled) & torch.isfinite(new.cost)

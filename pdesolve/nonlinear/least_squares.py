@@ -264,13 +264,12 @@ class LeastSquares:
             good: (batch, patch), members that count (default all); nothing of the others comes out, NaN neither.
         """
         queue = iter([True] * len(self.tensors()) if wanted is None else wanted)
-        mask = None if good is None or bool(good.all()) else good
-        if mask is not None:
-            w, direction = (torch.where(mask.unsqueeze(-1), t, 0.0) for t in (w, direction))
-        sample = None if mask is None else mask[:, :1]
+        if good is not None:
+            w, direction = (torch.where(good.unsqueeze(-1), t, 0.0) for t in (w, direction))
+        sample = None if good is None else good[:, :1]
         found: list[Tensor | None] = []
         for block in self.rows:
-            found += block.pullback(w, direction, _next(queue, len(block.tensors())), mask)
+            found += block.pullback(w, direction, _next(queue, len(block.tensors())), good)
         for interface in self.interfaces:
             found += interface.pullback(w, direction, _next(queue, len(interface.tensors())), sample)
         for joint in self.joint:

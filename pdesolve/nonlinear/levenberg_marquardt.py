@@ -7,6 +7,7 @@ from dataclasses import dataclass, field, replace
 import torch
 from torch import Tensor
 
+from pdesolve.execution import AbstractExecution, Eager
 from pdesolve.linalg.block_cholesky import BlockCholesky, BlockMatrix
 from pdesolve.nonlinear.least_squares import LeastSquares, Normal, select
 from pdesolve.nonlinear.minimise import AbstractNonlinearSolver, Iterate, stationarity
@@ -29,6 +30,7 @@ class LevenbergMarquardt(AbstractNonlinearSolver):
             step; where a step fails λ jumps to 1e-3 and grows by Nielsen's rule).
         ridge: penalty for rank-deficient bases.
         whitening: change of unknowns for ill-conditioned bases.
+        execution: ``Eager()`` (default), or ``Compiled()`` for many small solves of one size.
 
     Raises:
         ValueError: gtol, max_steps or damping out of range.
@@ -49,6 +51,7 @@ class LevenbergMarquardt(AbstractNonlinearSolver):
     damping: float = 0.0
     ridge: AbstractRidge = field(default_factory=RelativeRidge)
     whitening: Whitening = field(default_factory=Whitening)
+    execution: AbstractExecution = field(default_factory=Eager)
 
     def __post_init__(self) -> None:
         if not 0 < self.gtol < 1:
@@ -64,15 +67,15 @@ class LevenbergMarquardt(AbstractNonlinearSolver):
             "damping": by_member + self.damping,
             "growth": by_member + 2.0,
             "scale": column_squares(normal),
-            "newton": by_member.bool(),
         }
-        return Iterate(w, normal, memory, by_member.bool())
+        return Iterate(w, normal, stationarity(normal), memory, by_member.bool(), by_member.bool())
 
-    def step(self, problem: LeastSquares, iterate: Iterate, active: Tensor) -> Iterate:
+    def step(self, problem: LeastSquares, iterate: Iterate, active: Tensor, curved: bool) -> Iterate:
         normal, damping = iterate.normal, iterate.memory["damping"]
         scale = torch.maximum(iterate.memory["scale"], column_squares(normal))
-        shift, newton = damping.unsqueeze(-1) * scale, iterate.memory["newton"]
-        matrix = _with_curvature(problem, iterate, newton & active)
+        shift = damping.unsqueeze(-1) * scale
+        newton = iterate.curved if curved else torch.zeros_like(iterate.curved)
+        matrix = _with_curvature(problem, iterate) if curved else normal.gram
         factor = BlockCholesky.factorise(matrix.shifted(shift))
         broken = problem.any_member(factor.failed)
         h = factor.solve(-normal.gradient)
@@ -81,14 +84,17 @@ class LevenbergMarquardt(AbstractNonlinearSolver):
         accepted, gain = _judge(problem, normal, trial, h, shift)
         accepted = accepted & active & ~broken
         rejected = active & ~accepted
-        slow = stationarity(trial) > stationarity(normal) / 3.0
+        measure = stationarity(trial)
+        slow = measure > iterate.stationarity / 3.0
         memory = _updated(iterate.memory, accepted, rejected & ~(broken & newton), gain)
-        memory |= {"scale": scale, "newton": (newton & ~broken) | (accepted & slow)}
+        memory |= {"scale": scale}
         return Iterate(
             w=torch.where(accepted.unsqueeze(-1), iterate.w + h, iterate.w),
             normal=select(accepted, trial, normal),
+            stationarity=torch.where(accepted, measure, iterate.stationarity),
             memory=memory,
             failed=iterate.failed | (rejected & (memory["damping"] > _LARGEST_DAMPING)),
+            curved=(iterate.curved & ~(broken & newton)) | (accepted & slow),
         )
 
 
@@ -113,12 +119,10 @@ def column_squares(normal: Normal) -> Tensor:
     return normal.gram.diagonal.diagonal(dim1=-2, dim2=-1).clamp_min(0)
 
 
-def _with_curvature(problem: LeastSquares, iterate: Iterate, newton: Tensor) -> BlockMatrix:
-    """The Gauss-Newton matrix, with the full Hessian in its place for the members in ``newton``."""
-    gram = iterate.normal.gram
-    if not bool(newton.any()):
-        return gram
-    full, chosen = problem.hessian(iterate.w, gram), newton[..., None, None]
+def _with_curvature(problem: LeastSquares, iterate: Iterate) -> BlockMatrix:
+    """The Gauss-Newton matrix, with the full Hessian in its place for the members in ``curved``."""
+    gram, chosen = iterate.normal.gram, iterate.curved[..., None, None]
+    full = problem.hessian(iterate.w, gram)
     coupling = torch.where(chosen, full.coupling, gram.coupling) if gram.edges else gram.coupling
     return replace(gram, diagonal=torch.where(chosen, full.diagonal, gram.diagonal), coupling=coupling)
 

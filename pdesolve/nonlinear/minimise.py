@@ -8,6 +8,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from pdesolve.execution import AbstractExecution, Eager
 from pdesolve.nonlinear.constraints import ActiveRows
 from pdesolve.nonlinear.least_squares import LeastSquares, Normal
 from pdesolve.nonlinear.members import Members
@@ -24,25 +25,37 @@ class Iterate:
     Arguments:
         w: unknowns, (batch, patch, N).
         normal: linearisation at w.
+        stationarity: ``stationarity(normal)``.
         memory: what the solver keeps, tensors by member.
         failed: members on which the solver gave up, with no step left to try.
+        curved: members that the next step should know second derivatives for, by member; they are asked for once in a
+            few steps, and members that wait take a step without.
     """
 
     w: Tensor
     normal: Normal
+    stationarity: Tensor
     memory: dict[str, Tensor]
     failed: Tensor
+    curved: Tensor
 
     def part(self, members: Members) -> Iterate:
         """Where some members stand."""
         memory = {name: members.cut(value) for name, value in self.memory.items()}
-        return Iterate(members.cut(self.w), members.normal(self.normal), memory, members.cut(self.failed))
+        by_member = (self.w, self.stationarity, self.failed, self.curved)
+        w, measure, failed, curved = (members.cut(t) for t in by_member)
+        return Iterate(w, members.normal(self.normal), measure, memory, failed, curved)
 
     def joined(self, members: Members, part: Iterate) -> Iterate:
         """All members, with what ``part`` has become of some."""
-        memory = {name: members.put(value, part.memory[name]) for name, value in self.memory.items()}
-        normal = members.put_normal(self.normal, part.normal)
-        return Iterate(members.put(self.w, part.w), normal, memory, members.put(self.failed, part.failed))
+        return Iterate(
+            members.put(self.w, part.w),
+            members.put_normal(self.normal, part.normal),
+            members.put(self.stationarity, part.stationarity),
+            {name: members.put(value, part.memory[name]) for name, value in self.memory.items()},
+            members.put(self.failed, part.failed),
+            members.put(self.curved, part.curved),
+        )
 
 
 class AbstractNonlinearSolver(abc.ABC):
@@ -52,18 +65,25 @@ class AbstractNonlinearSolver(abc.ABC):
     gtol: float
     ridge: AbstractRidge
     whitening: Whitening
+    execution: AbstractExecution = Eager()
 
     @abc.abstractmethod
     def init(self, problem: LeastSquares, w: Tensor, normal: Normal) -> Iterate:
         """The first iterate."""
 
     @abc.abstractmethod
-    def step(self, problem: LeastSquares, iterate: Iterate, active: Tensor) -> Iterate:
-        """One step for the members in ``active``; the others keep their w."""
+    def step(self, problem: LeastSquares, iterate: Iterate, active: Tensor, curved: bool) -> Iterate:
+        """One step for the members in ``active``; the others keep their w.
+
+        It must not wait for the device: nothing in it may branch on a tensor's values.
+
+        Arguments:
+            curved: whether any active member was in ``iterate.curved`` when that was last looked at.
+        """
 
     def terminate(self, iterate: Iterate) -> Tensor:
         """Which members are stationary: max_j |J_j·r| / (|J_j| |r|) <= gtol, or zero to round-off."""
-        return stationarity(iterate.normal) <= self.gtol
+        return iterate.stationarity <= self.gtol
 
 
 @dataclass(frozen=True, eq=False)
@@ -116,15 +136,16 @@ def minimise(problem: LeastSquares, solver: AbstractNonlinearSolver, start: Tens
     with torch.no_grad():
         ready = prepared(problem, solver, start)
         problem, w, normal, finite, transform, rank = ready.parts()
-        iterate, iterations, done = _loop(problem, solver, solver.init(problem, w, normal), finite, solver.max_steps)
+        first = solver.init(problem, w, normal)
+        iterate, iterations, done = _loop(problem, solver, first, finite, solver.max_steps, solver.execution)
         status = _status(iterate, finite, done)
         shape = problem.shape[:2]
-        first = normal.cost.clamp_min(torch.finfo(w.dtype).tiny)
+        initial = normal.cost.clamp_min(torch.finfo(w.dtype).tiny)
         stats = {
             "iterations": iterations.expand(shape),
             "cost": iterate.normal.cost.expand(shape),
-            "relative_residual": (iterate.normal.cost / first).sqrt().expand(shape),
-            "stationarity": stationarity(iterate.normal).expand(shape),
+            "relative_residual": (iterate.normal.cost / initial).sqrt().expand(shape),
+            "stationarity": iterate.stationarity.expand(shape),
             "rank": rank if rank is not None else torch.full(shape, problem.shape[2], device=w.device),
         }
         w = iterate.w if transform is None else times(transform, iterate.w)
@@ -158,46 +179,101 @@ def prepared(problem: LeastSquares, solver: AbstractNonlinearSolver, start: Tens
     """What a solver begins with; gradients are not recorded."""
     problem = problem.detached()
     w = problem.zeros() if start is None else start.detach().to(problem.like.dtype)
+    look = solver.execution.run(_first_look, problem, solver.ridge, solver.whitening, w)
+    if not bool(look.flagged.any()):
+        return Prepared(problem.penalised(look.ridge), w, look.penalised, look.finite, None, None)
+    if solver.ridge.on_weights:
+        problem = problem.penalised(look.ridge)
+    transform, rank = solver.whitening.transform(problem, w, look.flagged)
+    problem = problem.transformed(transform).penalised(_dropped(transform))
+    if start is not None:
+        w = times(torch.linalg.pinv(transform), w)
+    normal = problem.linearise(w)
+    if not solver.ridge.on_weights:
+        ridge = _ridge(normal, solver.ridge, look.finite)
+        problem, normal = problem.penalised(ridge), problem.regularised(normal, w, ridge)
+    return Prepared(problem, w, normal, look.finite, transform, rank)
+
+
+@dataclass(frozen=True, eq=False)
+class _FirstLook:
+    """What is seen at the starting point.
+
+    Arguments:
+        finite: which members are finite there.
+        ridge: Γ.
+        penalised: the linearisation with the ridge.
+        flagged: which patches need whitening.
+    """
+
+    finite: Tensor
+    ridge: Tensor
+    penalised: Normal
+    flagged: Tensor
+
+
+def _first_look(problem: LeastSquares, ridge: AbstractRidge, whitening: Whitening, w: Tensor) -> _FirstLook:
     normal = problem.linearise(w)
     finite = problem.any_member(~_finite(normal)).logical_not()
-    if solver.ridge.on_weights:
-        problem, normal = _penalised(problem, normal, w, solver.ridge, finite)
-    whitened = solver.whitening.transform(problem, w, normal.gram.diagonal)
-    transform, rank = whitened if whitened else (None, None)
-    if transform is not None:
-        problem = problem.transformed(transform).penalised(_dropped(transform))
-        if start is not None:
-            w = times(torch.linalg.pinv(transform), w)
-        normal = problem.linearise(w)
-    if not solver.ridge.on_weights:
-        problem, normal = _penalised(problem, normal, w, solver.ridge, finite)
-    return Prepared(problem, w, normal, finite, transform, rank)
+    matrix = _ridge(normal, ridge, finite)
+    penalised = problem.regularised(normal, w, matrix)
+    seen = penalised if ridge.on_weights else normal
+    return _FirstLook(finite, matrix, penalised, whitening.flagged(seen.gram.diagonal))
 
 
 def _loop(
-    problem: LeastSquares, solver: AbstractNonlinearSolver, iterate: Iterate, finite: Tensor, steps: int
+    problem: LeastSquares,
+    solver: AbstractNonlinearSolver,
+    iterate: Iterate,
+    finite: Tensor,
+    steps: int,
+    execution: AbstractExecution,
 ) -> tuple[Iterate, Tensor, Tensor]:
     """(last iterate, steps taken by member, which members are stationary).
 
-    Once half of the members are done, the others go on by themselves: a few hard members do not cost the whole batch
-    a pass over all rows in every step.
+    The host waits for the device once before every few steps, to see how many members go on. Once half of the members
+    are done, the others go on by themselves: a few hard members do not cost the whole batch a pass over all rows in
+    every step.
     """
     iterations = torch.zeros_like(finite, dtype=torch.int64)
-    done = solver.terminate(iterate)
-    for step in range(steps):
-        active = finite & ~done & ~iterate.failed
-        count = int(active.sum())
+    done, together = solver.terminate(iterate), _unseen_steps(finite.device)
+    active = finite & ~done
+    for step in range(0, steps, together):
+        count, curved = torch.stack([active.sum(), (active & iterate.curved).sum()]).tolist()
         if count == 0:
             break
-        if 2 * count <= active.numel():
-            members = Members(active, problem.shape[:2])
-            rest = _loop(members.problem(problem), solver, iterate.part(members), members.cut(active), steps - step)
+        if 2 * (size := execution.size(count)) <= active.numel():
+            members = Members(_enlarged(active, size - count), problem.shape[:2])
+            part, left = members.problem(problem), steps - step
+            rest = _loop(part, solver, iterate.part(members), members.cut(active), left, execution)
             iterate = iterate.joined(members, rest[0])
             return iterate, members.put(iterations, members.cut(iterations) + rest[1]), members.put(done, rest[2])
-        iterate = solver.step(problem, iterate, active)
-        iterations = iterations + active
-        done = solver.terminate(iterate)
+        for _ in range(min(together, steps - step)):
+            iterations = iterations + active
+            iterate, done, active = execution.run(_advanced, problem, solver, iterate, active, curved > 0)
     return iterate, iterations, done
+
+
+def _advanced(
+    problem: LeastSquares, solver: AbstractNonlinearSolver, iterate: Iterate, active: Tensor, curved: bool
+) -> tuple[Iterate, Tensor, Tensor]:
+    """(iterate after a step, which members are stationary, which go on)."""
+    iterate = solver.step(problem, iterate, active, curved)
+    done = solver.terminate(iterate)
+    return iterate, done, active & ~done & ~iterate.failed
+
+
+def _enlarged(active: Tensor, more: int) -> Tensor:
+    """``active`` with some more members, which will stand by."""
+    if more == 0:
+        return active
+    others = (~active).flatten().nonzero()[:more, 0]
+    return active.flatten().index_fill(0, others, True).reshape(active.shape)
+
+
+def _unseen_steps(device: torch.device) -> int:
+    """Steps between two looks at the members: a look is free on a CPU, and stalls a GPU."""
+    return 1 if device.type == "cpu" else 4
 
 
 def _status(iterate: Iterate, finite: Tensor, done: Tensor) -> Tensor:
@@ -207,12 +283,10 @@ def _status(iterate: Iterate, finite: Tensor, done: Tensor) -> Tensor:
     return torch.where(finite, status, SolveStatus.NON_FINITE)
 
 
-def _penalised(
-    problem: LeastSquares, normal: Normal, w: Tensor, ridge: AbstractRidge, finite: Tensor
-) -> tuple[LeastSquares, Normal]:
-    gram = torch.where(finite[..., None, None], normal.gram.diagonal, torch.zeros_like(normal.gram.diagonal))
-    matrix = ridge.matrix(gram)
-    return problem.penalised(matrix), problem.regularised(normal, w, matrix)
+def _ridge(normal: Normal, ridge: AbstractRidge, finite: Tensor) -> Tensor:
+    """Γ, that of a member that is not finite being the ridge of a zero matrix."""
+    gram = normal.gram.diagonal
+    return ridge.matrix(torch.where(finite[..., None, None], gram, torch.zeros_like(gram)))
 
 
 def _finite(normal: Normal) -> Tensor:

@@ -38,6 +38,14 @@ def transposed_times(matrix: Tensor, r: Tensor) -> Tensor:
     return torch.matmul(r.unsqueeze(-2), matrix).squeeze(-2)
 
 
+def _affine(matrix: Tensor, w: Tensor, offset: Tensor) -> Tensor:
+    """matrix @ w + offset, (batch, patch, row), shapes as for ``times``."""
+    if matrix.shape[0] != w.shape[0]:
+        return times(matrix, w) + offset
+    rows = torch.baddbmm(offset.flatten(0, 1).unsqueeze(1), w.flatten(0, 1).unsqueeze(1), matrix.flatten(0, 1).mT)
+    return rows.reshape(offset.shape)
+
+
 def _outer(left: Sequence[Tensor], right: Sequence[Tensor], like: Tensor) -> Tensor:
     """left_0 ⊗ right_0 + left_1 ⊗ right_1 over the last axes; summed over the batch where ``like`` has none."""
     (a, b), (v, w) = left, right
@@ -179,7 +187,7 @@ class RowBlock:
 
     def values(self, w: Tensor) -> list[Tensor]:
         """u_k = S_k w + g_k."""
-        return [times(s, w) + g for s, g in zip(self.basis, self.offset, strict=True)]
+        return [_affine(s, w, g) for s, g in zip(self.basis, self.offset, strict=True)]
 
     def residual(self, w: Tensor) -> Tensor:
         """ω F, (equation, batch, patch, point)."""
@@ -212,9 +220,9 @@ class RowBlock:
             slopes: of that equation.
         """
         for piece in self.pieces:
-            j = self._jacobian(0, slopes, piece)
-            gram[piece] += j.mT @ j
-            gradient[piece] += transposed_times(j, residual[piece])
+            j = self._jacobian(0, slopes, piece).flatten(0, 1)
+            gram[piece].flatten(0, 1).baddbmm_(j.mT, j)
+            gradient[piece].flatten(0, 1).unsqueeze(1).baddbmm_(residual[piece].flatten(0, 1).unsqueeze(1), j)
 
     @cached_property
     def pieces(self) -> list[slice]:

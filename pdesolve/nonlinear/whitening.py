@@ -36,17 +36,18 @@ class Whitening:
         if not (self.threshold >= 1 and 0 < self.rcond < 1):
             raise ValueError(f"threshold >= 1 and 0 < rcond < 1 are needed, got {self.threshold}, {self.rcond}")
 
-    def transform(self, problem: LeastSquares, w: Tensor, gram: Tensor) -> tuple[Tensor, Tensor] | None:
-        """(transform, rank), of shapes (batch, patch, N, N) and (batch, patch); None if no patch needs it.
+    def flagged(self, gram: Tensor) -> Tensor:
+        """Which patches need it, (batch, patch), by the diagonal blocks of JᵀJ."""
+        return (estimated_condition(gram) > self.threshold) & torch.isfinite(gram).flatten(-2).all(-1)
+
+    def transform(self, problem: LeastSquares, w: Tensor, flagged: Tensor) -> tuple[Tensor, Tensor]:
+        """(transform, rank), of shapes (batch, patch, N, N) and (batch, patch); the identity where not flagged.
 
         Arguments:
             problem: the rows.
             w: where they are linearised.
-            gram: diagonal blocks of JᵀJ there.
+            flagged: which patches to whiten.
         """
-        flagged = (estimated_condition(gram) > self.threshold) & torch.isfinite(gram).flatten(-2).all(-1)
-        if not bool(flagged.any()):
-            return None
         rows = [block.jacobian(slopes) for block in problem.rows for slopes in block.linearise(w).slopes]
         jacobian = torch.cat(
             [*rows, *_interface_rows(problem), *_joint_rows(problem, w), *_ridge_rows(problem)], dim=-2
