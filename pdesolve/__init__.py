@@ -23,6 +23,7 @@ from pdesolve.domains import (
     UniformSampler,
     cartesian_decomposition,
 )
+from pdesolve.execution import AbstractExecution, Compiled, Eager
 from pdesolve.experts.abstract import AbstractExpert
 from pdesolve.experts.assignment import AbstractAssignment, OnePerPatch, Shared
 from pdesolve.experts.bounds import Bounds
@@ -104,6 +105,7 @@ __all__ = [
     "AbstractCoupling",
     "AbstractDiscretization",
     "AbstractDistribution",
+    "AbstractExecution",
     "AbstractExpert",
     "AbstractLifting",
     "AbstractLinearConstraint",
@@ -121,6 +123,7 @@ __all__ = [
     "Burgers",
     "CheckpointError",
     "Collocation",
+    "Compiled",
     "ConvexAdjoint",
     "CoordinateNetwork",
     "CosineDecay",
@@ -129,6 +132,7 @@ __all__ = [
     "DetachedAdjoint",
     "DiffusionSorption",
     "Dirichlet",
+    "Eager",
     "EarlyStop",
     "Family",
     "Field",

@@ -17,7 +17,7 @@ PAGE = Path(__file__).resolve().parents[1] / "docs" / "layer_in_your_model.md"
 @pytest.mark.filterwarnings("ignore:The .grad attribute:UserWarning")  # torch hides it from others than pytest
 def test_every_block_runs(capsys: pytest.CaptureFixture[str]) -> None:
     blocks = re.findall(r"```python\n(.*?)```", PAGE.read_text(encoding="utf-8"), re.S)
-    assert len(blocks) == 5
+    assert len(blocks) == 6
     torch.compiler.reset()
     names: dict[str, Any] = {}
     for block in blocks:
