@@ -18,6 +18,9 @@ from pdesolve.domains.sampling import (
     face_points,
     sample_nodes,
 )
+from pdesolve.domains.simplex_mesh import SimplexMesh
+from pdesolve.domains.simplex_repair import drop_unused, turn_cells
+from pdesolve.domains.skfem_mesh import skfem_order
 
 __all__ = [
     "AbstractDecomposition",
@@ -34,11 +37,15 @@ __all__ = [
     "Patch",
     "Rectangle",
     "Regions",
+    "SimplexMesh",
     "SobolSampler",
     "StructuredGrid",
     "TimeInterval",
     "UniformSampler",
     "cartesian_decomposition",
+    "drop_unused",
     "face_points",
     "sample_nodes",
+    "skfem_order",
+    "turn_cells",
 ]
