@@ -8,6 +8,8 @@ if __name__ != "pdesolve.domains":
 from pdesolve.domains.decomposition import Decomposition, cartesian_decomposition
 from pdesolve.domains.geometry import Boundary, Box, Cuboid, Interval, Rectangle, TimeInterval
 from pdesolve.domains.grid import StructuredGrid
+from pdesolve.domains.mesh_domain import MeshDomain
+from pdesolve.domains.mesh_values import AbstractMeshValues, CellValues, NodeValues
 from pdesolve.domains.overlap import OverlappingDecomposition
 from pdesolve.domains.patch import AbstractDecomposition, Blend, Interface, Patch, Regions
 from pdesolve.domains.sampling import (
@@ -24,15 +26,19 @@ from pdesolve.domains.skfem_mesh import skfem_order
 
 __all__ = [
     "AbstractDecomposition",
+    "AbstractMeshValues",
     "AbstractSampler",
     "Blend",
     "Boundary",
     "Box",
+    "CellValues",
     "Cuboid",
     "Decomposition",
     "GradedSampler",
     "Interface",
     "Interval",
+    "MeshDomain",
+    "NodeValues",
     "OverlappingDecomposition",
     "Patch",
     "Rectangle",

@@ -75,7 +75,7 @@ def interior_rows(context: PatchContext, count: int, weight: AbstractRowWeight) 
         parameters = dict(zip(names, inputs[: len(names)], strict=True))
         return evaluate(problem.pde, by_term, dict(zip(axes, inputs[len(names) :], strict=True)), parameters)
 
-    omega = weight(points.coordinates, problem.domain) * points.share()
+    omega = weight(points.coordinates, problem.box) * points.share()
     return _rows(context, points, terms, function, context.columns(), omega, problem.trace.n_equations, "equation")
 
 

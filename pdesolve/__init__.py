@@ -1,19 +1,25 @@
 """pdesolve: PDEs solved by mixtures of experts that meet the equation as a hard constraint, in PyTorch."""
 
-from pdesolve.condition import AbstractCondition, Dirichlet, InitialCondition, Neumann, Periodic, Robin
+from pdesolve.condition import AbstractCondition, Dirichlet, Flux, InitialCondition, Neumann, Periodic, Robin
 from pdesolve.convex import ConvexAdjoint
 from pdesolve.discretization.abstract import AbstractDiscretization
 from pdesolve.discretization.ansatz import Ansatz
 from pdesolve.discretization.collocation import Collocation, ForwardMode, TaylorMode
 from pdesolve.discretization.finite_differences import FiniteDifferences
+from pdesolve.discretization.finite_elements.method import FiniteElements
+from pdesolve.discretization.finite_elements.stabilisation import StreamlineUpwind, Unstabilised
+from pdesolve.discretization.finite_elements.time_scheme import BDF2, ThetaMethod
 from pdesolve.discretization.fourier import FourierSpectral
 from pdesolve.domains import (
     AbstractSampler,
     Box,
+    CellValues,
     Cuboid,
     Decomposition,
     GradedSampler,
     Interval,
+    MeshDomain,
+    NodeValues,
     OverlappingDecomposition,
     Patch,
     Rectangle,
@@ -64,10 +70,14 @@ from pdesolve.nonlinear.ridge import AbstractRidge, FixedRidge, RelativeRidge
 from pdesolve.nonlinear.whitening import Whitening
 from pdesolve.pde.abstract import AbstractPDE, FunctionPDE
 from pdesolve.pde.burgers import Burgers
+from pdesolve.pde.diffusion import Diffusion
 from pdesolve.pde.diffusion_sorption import DiffusionSorption
+from pdesolve.pde.divergence_form import AbstractDivergenceForm, DivergenceForm
+from pdesolve.pde.elasticity import LinearElasticity
 from pdesolve.pde.fisher_kpp import FisherKPP
 from pdesolve.pde.fitzhugh_nagumo import FitzHughNagumo
 from pdesolve.pde.heat import Heat
+from pdesolve.pde.heat_conduction import HeatConduction
 from pdesolve.problem import AbstractDistribution, Family, LogUniform, Problem, ProblemFamily, Uniform
 from pdesolve.reference import (
     MethodOfLines,
@@ -98,6 +108,7 @@ from pdesolve.unrolled import UnrolledAdjoint
 __version__ = "0.1.0"
 
 __all__ = [
+    "BDF2",
     "AbstractAdjoint",
     "AbstractAssignment",
     "AbstractCondition",
@@ -105,6 +116,7 @@ __all__ = [
     "AbstractCoupling",
     "AbstractDiscretization",
     "AbstractDistribution",
+    "AbstractDivergenceForm",
     "AbstractExpert",
     "AbstractLifting",
     "AbstractLinearConstraint",
@@ -120,6 +132,7 @@ __all__ = [
     "Bounds",
     "Box",
     "Burgers",
+    "CellValues",
     "CheckpointError",
     "Collocation",
     "ConvexAdjoint",
@@ -128,16 +141,20 @@ __all__ = [
     "Cuboid",
     "Decomposition",
     "DetachedAdjoint",
+    "Diffusion",
     "DiffusionSorption",
     "Dirichlet",
+    "DivergenceForm",
     "EarlyStop",
     "Family",
     "Field",
     "FiniteDifferences",
+    "FiniteElements",
     "FisherKPP",
     "FitzHughNagumo",
     "FixedRidge",
     "FlatLayout",
+    "Flux",
     "ForwardMode",
     "FourierNeuralOperator",
     "FourierSpectral",
@@ -150,6 +167,7 @@ __all__ = [
     "HardConstraintExpert",
     "HardConstraintLayer",
     "Heat",
+    "HeatConduction",
     "ImplicitAdjoint",
     "Independent",
     "InitialCondition",
@@ -159,12 +177,15 @@ __all__ = [
     "JoinedCoordinates",
     "LayerReport",
     "LevenbergMarquardt",
+    "LinearElasticity",
     "LogUniform",
     "MassBalance",
+    "MeshDomain",
     "MethodOfLines",
     "MixtureOfExperts",
     "Neumann",
     "NoLifting",
+    "NodeValues",
     "OnePerPatch",
     "OverlappingDecomposition",
     "PDEBenchData",
@@ -188,8 +209,10 @@ __all__ = [
     "Solution",
     "SolveError",
     "SolveStatus",
+    "StreamlineUpwind",
     "StructuredGrid",
     "TaylorMode",
+    "ThetaMethod",
     "TimeInterval",
     "TimePower",
     "TopOneGate",
@@ -200,6 +223,7 @@ __all__ = [
     "Uniform",
     "UniformSampler",
     "UnrolledAdjoint",
+    "Unstabilised",
     "Unweighted",
     "Violation",
     "Whitening",
