@@ -184,7 +184,8 @@ class SimplexMesh:
         Raises:
             ValueError: an unknown name; the message gives the nearest.
         """
-        return torch.unique(self.boundary(name))
+        nodes: Tensor = torch.unique(self.boundary(name))
+        return nodes
 
     def facet_index(self, name: str) -> Tensor:
         """The place of each facet of a named boundary in ``facets``, (F,).
