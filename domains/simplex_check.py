@@ -4,10 +4,20 @@ from __future__ import annotations
 
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor
 
-from pdesolve.domains.simplex_topology import EDGES, SHAPES, CellShape, Facets, row_keys, signed_measures
+from pdesolve.domains.simplex_topology import (
+    BLOCK,
+    EDGES,
+    FACETS,
+    SHAPES,
+    CellShape,
+    measures_and_sizes,
+    row_keys,
+    turned_keys,
+)
 
 FLAT = 1e-14
 """Measure over (longest side)^d below which a cell is degenerate: what rounding leaves of a flat one."""
@@ -47,21 +57,33 @@ def check_cells(points: Tensor, cells: Any) -> Tensor:
     return _kept(cells)
 
 
-def check_facets(facets: Facets, *, oriented: bool) -> None:
+def check_facets(points: Tensor, corners: Tensor) -> None:
     """The cells form a manifold and do not lie over each other at a facet."""
-    if facets.most > 2:
-        count = torch.bincount(facets.of_cell.reshape(-1))
-        row = int((count > 2).nonzero()[0])
+    keys = turned_keys(corners, len(points)).reshape(-1)
+    keys.sort()
+    facet = keys >> 1
+    same = facet[1:] == facet[:-1]
+    crowded = same[1:] & same[:-1]
+    if crowded.any():
+        nodes, cells = _who(corners, len(points), facet[int(crowded.argmax())])
         raise ValueError(
-            f"{int((count > 2).sum())} facets belong to three cells or more, the first has the nodes "
-            f"{facets.corners[row].tolist()}: the mesh is no manifold; remove doubled or crossing cells"
+            f"the facet {nodes} belongs to {len(cells)} cells, {cells[:4]} among them: the mesh is no manifold; remove "
+            "doubled or crossing cells"
         )
-    if oriented and bool(facets.flipped.any()):
-        row = int(facets.flipped.nonzero()[0])
+    folded = keys[1:] == keys[:-1]
+    if corners.shape[1] == points.shape[1] + 1 and folded.any():
+        nodes, cells = _who(corners, len(points), facet[int(folded.argmax())])
         raise ValueError(
-            f"the cells {facets.cells[row].tolist()} lie on the same side of their common facet "
-            f"{facets.corners[row].tolist()}: the mesh folds over itself ({int(facets.flipped.sum())} such facets)"
+            f"the cells {cells} lie on the same side of their common facet {nodes}: the mesh folds over itself "
+            f"({int(folded.sum())} such facets); remesh there"
         )
+
+
+def _who(corners: Tensor, n_points: int, facet: int) -> tuple[list[int], list[int]]:
+    """The nodes of a facet and the cells that have it."""
+    cell, side = ((turned_keys(corners, n_points) >> 1) == facet).nonzero()
+    local = FACETS[corners.shape[1] - 1][int(side[0])]
+    return corners[int(cell[0]), list(local)].tolist(), cell.tolist()
 
 
 def check_middles(cells: Tensor, dimension: int, n_points: int) -> None:
@@ -127,8 +149,11 @@ def check_range(index: Tensor, n: int, what: str, of: str = "points") -> None:
 
 
 def _check_distinct(cells: Tensor) -> None:
-    in_order = cells.sort(1).values
-    repeated = (in_order[:, 1:] == in_order[:, :-1]).any(1)
+    repeated = torch.zeros(len(cells), dtype=torch.bool)
+    for start in range(0, len(cells), BLOCK):
+        column = cells[start : start + BLOCK].T.contiguous()
+        for i in range(1, len(column)):
+            repeated[start : start + BLOCK] |= (column[:i] == column[i]).any(0)
     if bool(repeated.any()):
         row = int(repeated.nonzero()[0])
         raise ValueError(f"cell {row} has a node twice: {cells[row].tolist()} ({int(repeated.sum())} such cells)")
@@ -136,11 +161,8 @@ def _check_distinct(cells: Tensor) -> None:
 
 def _check_measures(points: Tensor, cells: Tensor) -> None:
     dimension, _ = SHAPES[int(points.shape[1]), int(cells.shape[1])]
-    corners = cells[:, : dimension + 1]
-    measures = signed_measures(points, corners)
-    vertex = points[corners]
-    size = (vertex.amax(1) - vertex.amin(1)).amax(1) ** dimension
-    flat = ~(measures.abs() > FLAT * size)  # also NaN, of coordinates whose products overflow
+    measures, sizes = measures_and_sizes(points, cells[:, : dimension + 1])
+    flat = ~(measures.abs() > FLAT * sizes)  # also NaN, of coordinates whose products overflow
     if bool(flat.any()):
         row = int(flat.nonzero()[0])
         raise ValueError(

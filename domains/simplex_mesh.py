@@ -19,7 +19,16 @@ from pdesolve.domains.simplex_check import (
     check_points,
     check_subdomain,
 )
-from pdesolve.domains.simplex_topology import SHAPES, CellShape, Facets, cell_facets, find_rows, signed_measures
+from pdesolve.domains.simplex_topology import (
+    SHAPES,
+    CellShape,
+    Facets,
+    cell_facets,
+    facet_owners,
+    find_rows,
+    row_keys,
+    signed_measures,
+)
 
 SPACE = ("x", "y", "z")
 
@@ -62,8 +71,8 @@ class SimplexMesh:
         object.__setattr__(self, "cells", cells)
         if self.order == 2:
             check_middles(cells, self.dimension, len(points))
-        check_facets(self.facets, oriented=self.dimension == self.space_dimension)
-        boundaries = {name: self._checked_boundary(name, facets) for name, facets in self.boundaries.items()}
+        check_facets(points, self.corners)
+        boundaries = self._checked_boundaries(self.boundaries)
         subdomains = {name: check_subdomain(name, index, len(cells)) for name, index in self.subdomains.items()}
         object.__setattr__(self, "boundaries", boundaries)
         object.__setattr__(self, "subdomains", subdomains)
@@ -184,7 +193,8 @@ class SimplexMesh:
         Raises:
             ValueError: an unknown name; the message gives the nearest.
         """
-        return torch.unique(self.boundary(name))
+        nodes: Tensor = torch.unique(self.boundary(name))
+        return nodes
 
     def facet_index(self, name: str) -> Tensor:
         """The place of each facet of a named boundary in ``facets``, (F,).
@@ -213,19 +223,29 @@ class SimplexMesh:
         """The facets with a cell on one side only, (n,) places in ``facets``."""
         return (self.facets.cells[:, 1] < 0).nonzero().squeeze(1)
 
-    def _checked_boundary(self, name: str, facets: Tensor) -> Tensor:
-        """The facets with all their nodes."""
-        corners = check_named_facets(name, facets, self.cell_shape, self.n_nodes)
-        index = find_rows(corners.sort(1).values, self.facets.corners, self.n_nodes)
-        if bool((index < 0).any()):
-            row = int((index < 0).nonzero()[0])
-            raise ValueError(
-                f"facet {row} of boundary {name!r}, nodes {corners[row].tolist()}, is no facet of any cell: name "
-                "facets that cells have"
-            )
-        if len(torch.unique(index)) != len(index):
-            raise ValueError(f"boundary {name!r} names a facet twice: name each once")
-        return self.facet_nodes(index)
+    def _checked_boundaries(self, boundaries: Mapping[str, Tensor]) -> dict[str, Tensor]:
+        """The facets with all their nodes, turning outwards of one of their cells."""
+        if not boundaries:
+            return {}
+        shape = self.cell_shape
+        corners = [check_named_facets(name, facets, shape, self.n_nodes) for name, facets in boundaries.items()]
+        cell, side = facet_owners(self.corners, torch.cat(corners), self.n_nodes)
+        nodes = self.cells[cell].gather(1, torch.tensor(shape.facets)[side])
+        sizes = [len(facets) for facets in corners]
+        parts = zip(boundaries, corners, cell.split(sizes), nodes.split(sizes), strict=True)
+        checked = {}
+        for name, given, owner, whole in parts:
+            if bool((owner < 0).any()):
+                row = int((owner < 0).nonzero()[0])
+                raise ValueError(
+                    f"facet {row} of boundary {name!r}, nodes {given[row].tolist()}, is no facet of any cell: name "
+                    "facets that cells have"
+                )
+            keys = row_keys(given.sort(1).values, self.n_nodes)
+            if len(torch.unique(keys)) != len(keys):
+                raise ValueError(f"boundary {name!r} names a facet twice: name each once")
+            checked[name] = whole.clone()
+        return checked
 
 
 def _named(named: Mapping[str, Tensor], name: str, kind: str) -> Tensor:

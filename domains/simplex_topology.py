@@ -7,8 +7,9 @@ corners of a facet turn outwards: counter-clockwise seen from outside of a cell 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -22,6 +23,8 @@ SHAPES = {(2, 3): (2, 1), (2, 6): (2, 2), (3, 4): (3, 1), (3, 10): (3, 2), (3, 3
 """(space dimension, nodes per cell) -> (dimension of a cell, order)."""
 
 INT64_MAX = torch.iinfo(torch.int64).max
+BLOCK = 1 << 14
+Array = np.ndarray[Any, np.dtype[Any]]
 
 
 class Facets(NamedTuple):
@@ -31,15 +34,11 @@ class Facets(NamedTuple):
         corners: (F, d) nodes, rising in each row.
         cells: (F, 2) the cells on both sides; the second is -1 at the boundary.
         of_cell: (C, d + 1) the facets of each cell, in the order of ``FACETS``.
-        most: largest number of cells that share one facet; 2 in a manifold.
-        flipped: (F,) whether both cells see the facet turn the same way, which happens where cells lie over each other.
     """
 
     corners: Tensor
     cells: Tensor
     of_cell: Tensor
-    most: int
-    flipped: Tensor
 
 
 @dataclass(frozen=True)
@@ -93,6 +92,46 @@ def row_keys(rows: Tensor, n: int) -> Tensor:
     return key
 
 
+def turned_keys(corners: Tensor, n_points: int) -> Array:
+    """A number for each facet of each cell, (C, d + 1), in the order of ``FACETS``.
+
+    Halved, it tells the facet; its last bit tells which way the cell sees the facet turn, so two cells on opposite
+    sides of a facet have numbers that differ in that bit alone.
+
+    Arguments:
+        corners: (C, d + 1) the corners of each cell.
+        n_points: their number.
+    """
+    facets, n_facets = FACETS[corners.shape[1] - 1], corners.shape[1]
+    if 2 * n_points ** (n_facets - 1) > INT64_MAX:
+        rows = corners[:, torch.tensor(facets)].flatten(0, 1)
+        in_order, place = rows.sort(1)
+        odd = (
+            sum((place[:, i] > place[:, j]).long() for i in range(n_facets - 1) for j in range(i + 1, n_facets - 1)) % 2
+        )
+        numbers = torch.unique(row_keys(in_order, n_points), return_inverse=True)[1]
+        return np.asarray((2 * numbers + odd).reshape(-1, n_facets))
+    keys = np.empty(tuple(corners.shape), dtype=np.int64)
+    for start in range(0, len(corners), BLOCK):
+        column = np.ascontiguousarray(corners[start : start + BLOCK].numpy().T)
+        for i, facet in enumerate(facets):
+            keys[start : start + BLOCK, i] = _turned_key([column[j] for j in facet], n_points)
+    return keys
+
+
+def _turned_key(columns: list[Array], n: int) -> Array:
+    """Sorts two or three columns; every exchange turns the facet."""
+    odd = np.zeros(len(columns[0]), dtype=np.bool_)
+    for i, j in ((0, 1), (1, 2), (0, 1))[: 1 if len(columns) == 2 else 3]:
+        odd ^= columns[i] > columns[j]
+        columns[i], columns[j] = np.minimum(columns[i], columns[j]), np.maximum(columns[i], columns[j])
+    key = columns[0]
+    for column in columns[1:]:
+        key = key * n + column
+    result: Array = 2 * key + odd
+    return result
+
+
 def cell_facets(corners: Tensor, n_points: int) -> Facets:
     """The facets of cells, and who shares them.
 
@@ -100,34 +139,47 @@ def cell_facets(corners: Tensor, n_points: int) -> Facets:
         corners: (C, d + 1) the corners of each cell.
         n_points: their number.
     """
-    n_cells, dimension = len(corners), corners.shape[1] - 1
-    local = torch.tensor(FACETS[dimension], device=corners.device)
-    facets = corners[:, local].flatten(0, 1)  # (C (d + 1), d)
-    in_order, place = facets.sort(1)
-    # the parity of the sorting permutation tells which way the cell sees its facet turn
-    odd = torch.zeros(len(facets), dtype=torch.bool, device=corners.device)
-    for i in range(dimension):
-        for j in range(i + 1, dimension):
-            odd ^= place[:, i] > place[:, j]
-    keys, order = row_keys(in_order, n_points).sort(stable=True)
-    first = torch.ones(len(keys), dtype=torch.bool, device=corners.device)
-    first[1:] = keys[1:] != keys[:-1]
-    number = first.cumsum(0) - 1
-    start = first.nonzero().squeeze(1)
-    count = torch.diff(start, append=start.new_tensor([len(keys)]))
-    of_cell = torch.empty_like(number)
-    of_cell[order] = number
-    owner = order // (dimension + 1)
-    second = torch.where(count > 1, owner[(start + 1).clamp(max=len(owner) - 1)], -1)
-    odd = odd[order]
-    flipped = (count > 1) & (odd[start] == odd[(start + 1).clamp(max=len(owner) - 1)])
-    return Facets(
-        corners=in_order[order[start]],
-        cells=torch.stack([owner[start], second], 1),
-        of_cell=of_cell.reshape(n_cells, dimension + 1),
-        most=int(count.max()),
-        flipped=flipped,
-    )
+    n_facets = corners.shape[1]
+    keys = turned_keys(corners, n_points).reshape(-1)
+    order = np.argsort(keys)
+    facet = keys[order] >> 1
+    first = np.ones(len(facet), dtype=np.bool_)
+    np.not_equal(facet[1:], facet[:-1], out=first[1:])
+    start = np.flatnonzero(first)
+    owner = order // n_facets
+    cells = np.full((len(start), 2), -1)
+    cells[:, 0] = owner[start]
+    shared = np.diff(start, append=len(facet)) > 1
+    cells[shared, 1] = owner[start[shared] + 1]
+    of_cell = np.empty(len(facet), dtype=np.int64)
+    of_cell[order] = np.cumsum(first) - 1
+    local = torch.tensor(FACETS[n_facets - 1])[torch.from_numpy(order[start] % n_facets)]
+    nodes = corners[torch.from_numpy(cells[:, 0])].gather(1, local)
+    return Facets(nodes.sort(1).values, torch.from_numpy(cells), torch.from_numpy(of_cell.reshape(-1, n_facets)))
+
+
+def facet_owners(corners: Tensor, facets: Tensor, n_points: int) -> tuple[Tensor, Tensor]:
+    """A cell that has each facet, and the facet's place in ``FACETS`` there; -1 where no cell has it.
+
+    Arguments:
+        corners: (C, d + 1) the corners of each cell.
+        facets: (F, d) nodes in any order.
+        n_points: number of points.
+
+    Returns:
+        Cells and places, (F,) each.
+    """
+    dimension = corners.shape[1] - 1
+    marked = torch.zeros(n_points, dtype=torch.bool)
+    marked[facets.reshape(-1)] = True
+    near = (marked[corners].sum(1) >= dimension).nonzero().squeeze(1)
+    table = corners[near][:, torch.tensor(FACETS[dimension])].flatten(0, 1).sort(1).values
+    place = find_rows(facets.sort(1).values, table, n_points)
+    found = place >= 0
+    place = place.clamp(min=0)
+    if not len(near):
+        return place - 1, place - 1
+    return torch.where(found, near[place // (dimension + 1)], -1), torch.where(found, place % (dimension + 1), -1)
 
 
 def find_rows(rows: Tensor, table: Tensor, n: int) -> Tensor:
@@ -135,14 +187,14 @@ def find_rows(rows: Tensor, table: Tensor, n: int) -> Tensor:
 
     Arguments:
         rows: (r, c) integers in [0, n).
-        table: (m, c), each row once.
+        table: (m, c); of equal rows the first is found.
         n: number of values.
     """
     if not len(rows) or not len(table):
         return torch.full((len(rows),), -1, dtype=torch.int64, device=rows.device)
     keys = row_keys(torch.cat([table, rows]), n)
     wanted = keys[len(table) :]
-    known, order = keys[: len(table)].sort()
+    known, order = keys[: len(table)].sort(stable=True)
     place = torch.searchsorted(known, wanted).clamp(max=len(known) - 1)
     return torch.where(known[place] == wanted, order[place], -1)
 
@@ -157,14 +209,33 @@ def signed_measures(points: Tensor, corners: Tensor) -> Tensor:
     Returns:
         (C,).
     """
-    vertex = points[corners]
-    sides = vertex[:, 1:] - vertex[:, :1]
-    if sides.shape[1] < sides.shape[2]:
-        length: Tensor = torch.linalg.vector_norm(torch.linalg.cross(sides[:, 0], sides[:, 1]), dim=1)
-        return length / 2
+    measures: Tensor = measures_and_sizes(points, corners)[0]
+    return measures
+
+
+def measures_and_sizes(points: Tensor, corners: Tensor) -> tuple[Tensor, Tensor]:
+    """``signed_measures``, and of each cell the largest |v_i - v_0|∞ to the power of its dimension."""
+    measures, sizes = points.new_empty(2, len(corners)).unbind()
+    columns = points.T.contiguous()
+    for start in range(0, len(corners), BLOCK):  # what a block needs stays in the processor's cache
+        vertex = columns[:, corners[start : start + BLOCK].T.contiguous()]  # (d, corner, cell)
+        sides = vertex[:, 1:] - vertex[:, :1]
+        measures[start : start + BLOCK] = _measure(sides)
+        sizes[start : start + BLOCK] = sides.abs().amax((0, 1)) ** sides.shape[1]
+    return measures, sizes
+
+
+def _measure(sides: Tensor) -> Tensor:
+    """Of sides (coordinate, side, cell)."""
     product: Tensor
-    if sides.shape[1] == 2:
-        product = sides[:, 0, 0] * sides[:, 1, 1] - sides[:, 0, 1] * sides[:, 1, 0]
+    if sides.shape[:2] == (2, 2):
+        (ax, bx), (ay, by) = sides.unbind()
+        product = ax * by - ay * bx
         return product / 2
-    product = (torch.linalg.cross(sides[:, 0], sides[:, 1]) * sides[:, 2]).sum(1)
+    x, y, z = sides.unbind()
+    normal = (y[0] * z[1] - z[0] * y[1], z[0] * x[1] - x[0] * z[1], x[0] * y[1] - y[0] * x[1])
+    if sides.shape[1] == 2:
+        product = torch.stack(normal).square().sum(0).sqrt()
+        return product / 2
+    product = normal[0] * x[2] + normal[1] * y[2] + normal[2] * z[2]
     return product / 6

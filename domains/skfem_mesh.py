@@ -72,7 +72,8 @@ def skfem_order(mesh: SimplexMesh) -> Tensor:
 
 
 def _vertices(mesh: SimplexMesh) -> Tensor:
-    return torch.unique(mesh.corners)
+    vertices: Tensor = torch.unique(mesh.corners)
+    return vertices
 
 
 def _skfem_facets(mesh: SimplexMesh, made: Any, name: str) -> np.ndarray[Any, np.dtype[Any]]:
