@@ -5,11 +5,17 @@
 if __name__ != "pdesolve.domains":
     raise ImportError(f"this package is pdesolve.domains, not {__name__!r}: import it by its full name")
 
+from pdesolve.domains.conforming import check_conforming
 from pdesolve.domains.decomposition import Decomposition, cartesian_decomposition
 from pdesolve.domains.geometry import Boundary, Box, Cuboid, Interval, Rectangle, TimeInterval
 from pdesolve.domains.grid import StructuredGrid
+from pdesolve.domains.mesh_decomposition import MeshDecomposition, MeshInterface, MeshPatch, graph_decomposition
 from pdesolve.domains.mesh_domain import MeshDomain
+from pdesolve.domains.mesh_file import MeshFileError, read_mesh, read_surface
+from pdesolve.domains.mesh_parts import components, extract, interface_between, surface, with_boundaries
 from pdesolve.domains.mesh_values import AbstractMeshValues, CellValues, NodeValues
+from pdesolve.domains.meshio_mesh import from_meshio, surface_from_meshio
+from pdesolve.domains.metis import metis_partition
 from pdesolve.domains.overlap import OverlappingDecomposition
 from pdesolve.domains.patch import AbstractDecomposition, Blend, Interface, Patch, Regions
 from pdesolve.domains.sampling import (
@@ -21,7 +27,7 @@ from pdesolve.domains.sampling import (
     sample_nodes,
 )
 from pdesolve.domains.simplex_mesh import SimplexMesh
-from pdesolve.domains.simplex_repair import drop_unused, turn_cells
+from pdesolve.domains.simplex_repair import drop_unused, merge_nodes, turn_cells
 from pdesolve.domains.skfem_mesh import skfem_order
 
 __all__ = [
@@ -37,7 +43,11 @@ __all__ = [
     "GradedSampler",
     "Interface",
     "Interval",
+    "MeshDecomposition",
     "MeshDomain",
+    "MeshFileError",
+    "MeshInterface",
+    "MeshPatch",
     "NodeValues",
     "OverlappingDecomposition",
     "Patch",
@@ -49,9 +59,22 @@ __all__ = [
     "TimeInterval",
     "UniformSampler",
     "cartesian_decomposition",
+    "check_conforming",
+    "components",
     "drop_unused",
+    "extract",
     "face_points",
+    "from_meshio",
+    "graph_decomposition",
+    "interface_between",
+    "merge_nodes",
+    "metis_partition",
+    "read_mesh",
+    "read_surface",
     "sample_nodes",
     "skfem_order",
+    "surface",
+    "surface_from_meshio",
     "turn_cells",
+    "with_boundaries",
 ]

@@ -14,6 +14,7 @@ from pdesolve.domains.simplex_topology import (
     FACETS,
     SHAPES,
     CellShape,
+    facet_nodes_of,
     measures_and_sizes,
     row_keys,
     turned_keys,
@@ -57,8 +58,12 @@ def check_cells(points: Tensor, cells: Any) -> Tensor:
     return _kept(cells)
 
 
-def check_facets(points: Tensor, corners: Tensor) -> None:
-    """The cells form a manifold and do not lie over each other at a facet."""
+def check_facets(points: Tensor, corners: Tensor) -> Tensor:
+    """The cells form a manifold and do not lie over each other at a facet.
+
+    Returns:
+        The corners of the outer facets, (n, d), rising in each row: they fall out here.
+    """
     keys = turned_keys(corners, len(points)).reshape(-1)
     keys.sort()
     facet = keys >> 1
@@ -77,6 +82,10 @@ def check_facets(points: Tensor, corners: Tensor) -> None:
             f"the cells {cells} lie on the same side of their common facet {nodes}: the mesh folds over itself "
             f"({int(folded.sum())} such facets); remesh there"
         )
+    alone = np.ones(len(keys), dtype=np.bool_)
+    alone[1:] &= ~same
+    alone[:-1] &= ~same
+    return facet_nodes_of(facet[alone], corners, len(points))
 
 
 def _who(corners: Tensor, n_points: int, facet: int) -> tuple[list[int], list[int]]:
@@ -132,7 +141,9 @@ def check_subdomain(name: Any, index: Any, n_cells: int) -> Tensor:
     if index.ndim != 1:
         raise ValueError(f"subdomain {name!r} must have the shape (n,), got {tuple(index.shape)}")
     check_range(index, n_cells, f"subdomain {name!r}", "cells")
-    if len(torch.unique(index)) != len(index):
+    seen = torch.zeros(n_cells, dtype=torch.bool)
+    seen[index] = True
+    if int(seen.sum()) != len(index):
         raise ValueError(f"subdomain {name!r} names a cell twice: name each once")
     return _kept(index)
 

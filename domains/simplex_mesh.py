@@ -63,6 +63,8 @@ class SimplexMesh:
     cells: Tensor
     boundaries: Mapping[str, Tensor] = field(default_factory=dict)
     subdomains: Mapping[str, Tensor] = field(default_factory=dict)
+    outer_corners: Tensor = field(init=False, repr=False)
+    """(n, dimension) the corners of the facets with a cell on one side only, rising in each row."""
 
     def __post_init__(self) -> None:
         points = check_points(self.points)
@@ -71,7 +73,7 @@ class SimplexMesh:
         object.__setattr__(self, "cells", cells)
         if self.order == 2:
             check_middles(cells, self.dimension, len(points))
-        check_facets(points, self.corners)
+        object.__setattr__(self, "outer_corners", check_facets(points, self.corners))
         boundaries = self._checked_boundaries(self.boundaries)
         subdomains = {name: check_subdomain(name, index, len(cells)) for name, index in self.subdomains.items()}
         object.__setattr__(self, "boundaries", boundaries)

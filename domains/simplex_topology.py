@@ -103,7 +103,7 @@ def turned_keys(corners: Tensor, n_points: int) -> Array:
         n_points: their number.
     """
     facets, n_facets = FACETS[corners.shape[1] - 1], corners.shape[1]
-    if 2 * n_points ** (n_facets - 1) > INT64_MAX:
+    if _is_large(n_facets - 1, n_points):
         rows = corners[:, torch.tensor(facets)].flatten(0, 1)
         in_order, place = rows.sort(1)
         odd = (
@@ -156,6 +156,35 @@ def cell_facets(corners: Tensor, n_points: int) -> Facets:
     local = torch.tensor(FACETS[n_facets - 1])[torch.from_numpy(order[start] % n_facets)]
     nodes = corners[torch.from_numpy(cells[:, 0])].gather(1, local)
     return Facets(nodes.sort(1).values, torch.from_numpy(cells), torch.from_numpy(of_cell.reshape(-1, n_facets)))
+
+
+def facet_nodes_of(numbers: Array, corners: Tensor, n_points: int) -> Tensor:
+    """The corners, rising, of facets that are given by ``turned_keys`` halved.
+
+    Arguments:
+        numbers: (n,).
+        corners: (C, d + 1) the corners of each cell.
+        n_points: their number.
+
+    Returns:
+        (n, d).
+    """
+    dimension = corners.shape[1] - 1
+    if _is_large(dimension, n_points):
+        cell, side = np.isin(turned_keys(corners, n_points) >> 1, numbers).nonzero()
+        local = torch.tensor(FACETS[dimension])[torch.from_numpy(side)]
+        rows: Tensor = torch.unique(corners[torch.from_numpy(cell)].gather(1, local).sort(1).values, dim=0)
+        return rows
+    columns = []
+    for _ in range(dimension):
+        columns.append(numbers % n_points)
+        numbers = numbers // n_points
+    return torch.from_numpy(np.stack(columns[::-1], 1))
+
+
+def _is_large(dimension: int, n_points: int) -> bool:
+    """Whether a facet's nodes and a bit do not fit one integer."""
+    return bool(2 * n_points**dimension > INT64_MAX)
 
 
 def facet_owners(corners: Tensor, facets: Tensor, n_points: int) -> tuple[Tensor, Tensor]:

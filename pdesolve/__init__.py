@@ -18,6 +18,7 @@ from pdesolve.domains import (
     Decomposition,
     GradedSampler,
     Interval,
+    MeshDecomposition,
     MeshDomain,
     NodeValues,
     OverlappingDecomposition,
@@ -29,6 +30,8 @@ from pdesolve.domains import (
     TimeInterval,
     UniformSampler,
     cartesian_decomposition,
+    graph_decomposition,
+    read_mesh,
 )
 from pdesolve.experts.abstract import AbstractExpert
 from pdesolve.experts.assignment import AbstractAssignment, OnePerPatch, Shared
@@ -180,6 +183,7 @@ __all__ = [
     "LinearElasticity",
     "LogUniform",
     "MassBalance",
+    "MeshDecomposition",
     "MeshDomain",
     "MethodOfLines",
     "MixtureOfExperts",
@@ -234,9 +238,11 @@ __all__ = [
     "diffusion_sorption_function_frame",
     "diffusion_sorption_problem",
     "generic_frame",
+    "graph_decomposition",
     "load_expert",
     "minimise",
     "parametric_expert",
+    "read_mesh",
     "read_pdebench",
     "reference_solution",
     "resume",
