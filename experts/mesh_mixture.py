@@ -28,6 +28,7 @@ from pdesolve.linalg import linear_solve
 from pdesolve.linalg.operators.abstract import AbstractLinearOperator
 from pdesolve.linalg.operators.block_sparse import BlockSparseOperator
 from pdesolve.linalg.operators.dense import DenseOperator
+from pdesolve.linalg.operators.sparse import SparseOperator
 from pdesolve.problem import Problem
 from pdesolve.solution import Solution
 from pdesolve.status import raise_unless_converged
@@ -44,7 +45,8 @@ class MeshPatchSolve:
         u: at the nodes of the mesh, (P,).
         pieces: each patch's own field at its nodes, stacked, (S,).
         weights: w, (K, N).
-        residual: K u - f on the degrees of freedom that are solved for, each over the square root of K's diagonal.
+        defect: f - K u at the nodes, zero where values are prescribed, (P,).
+        matrix: K over each patch and its surroundings, stacked.
         status: a scalar.
         seconds: of the fields, and of the coupled system.
     """
@@ -52,7 +54,8 @@ class MeshPatchSolve:
     u: Tensor
     pieces: Tensor
     weights: Tensor
-    residual: Tensor
+    defect: Tensor
+    matrix: SparseOperator
     status: Tensor
     seconds: tuple[float, float]
 
@@ -63,7 +66,7 @@ class MeshMixture(AbstractExpert):
 
     A network gives N values at the nodes of each patch, ``fields`` makes basis fields of them, and ``coupling`` one
     system Bᵀ K B w = Bᵀ (f - K p) for the weights of all patches: Galerkin's method in the span of the experts.
-    Gradients of u reach the network and the coefficients through both solves.
+    Gradients reach the network (``residual``) and the coefficients through both solves.
 
     Arguments:
         problem: linear, steady, of one field, on a mesh.
@@ -123,7 +126,7 @@ class MeshMixture(AbstractExpert):
     def residual(self, parameters: Mapping[str, Any], generator: torch.Generator) -> tuple[dict[str, Tensor], Tensor]:
         found = [self.solve(case) for case in cases_of(self.problem, parameters)]
         status = torch.stack([f.status for f in found]).unsqueeze(1).expand(-1, self.stack.count)
-        return {"equation": torch.stack([f.residual for f in found])}, status
+        return {"equation": torch.stack([self._local_energies(f) for f in found])}, status
 
     def forward(
         self,
@@ -134,7 +137,7 @@ class MeshMixture(AbstractExpert):
     ) -> Solution:
         """As ``AbstractExpert.forward``; ``grid`` is the problem's mesh (default); parameters may be fields on it."""
         check_mesh(self.problem, grid)
-        found = [self.solve(case) for case in cases_of(self.problem, parameters)]
+        found = [self.solve(case, self.seeds(case).detach()) for case in cases_of(self.problem, parameters)]
         status = torch.stack([f.status for f in found]).unsqueeze(1).expand(-1, self.stack.count)
         if throw:
             raise_unless_converged(status)
@@ -156,9 +159,20 @@ class MeshMixture(AbstractExpert):
         a, b = (self.stack.at(found.pieces.unsqueeze(0), side) for side in (first, second))
         return (a - b).abs().max() / found.u.abs().max()
 
-    def solve(self, case: Case) -> MeshPatchSolve:
-        """One case; differentiable in its tensors and the network's."""
+    def seeds(self, case: Case) -> Tensor:
+        """What the network says at the stacked nodes, (N, S)."""
+        values: Tensor = self.network(self.features.make(self.stack, case)).double().T
+        return values
+
+    def solve(self, case: Case, seeds: Tensor | None = None) -> MeshPatchSolve:
+        """One case; differentiable in its tensors and the seeds.
+
+        Arguments:
+            case: parameters.
+            seeds: default ``seeds(case)``, with the network's gradient.
+        """
         started = time.perf_counter()
+        self.discrete.check(case)
         discrete, stack, node_dofs = self.discrete, self.stack, self.discrete.space.node_dofs
         lift = discrete.lifted(torch.zeros(discrete.space.size, dtype=torch.float64), case, None)
         matrices, vectors = [], []
@@ -169,7 +183,7 @@ class MeshMixture(AbstractExpert):
         entries, loads = torch.cat(matrices), torch.cat(vectors)
         around, own = self._sums
         matrix = around.matrix(entries)
-        seeds = self.network(self.features.make(stack, case)).double().T
+        seeds = self.seeds(case) if seeds is None else seeds
         made = self.fields.make(stack, matrix, around.vector(loads), self._fixed, seeds)
         middle = time.perf_counter()
         at_nodes = lift[node_dofs]
@@ -179,22 +193,29 @@ class MeshMixture(AbstractExpert):
         weights, status = _solved(self.coupling.system(stack, equation, made))
         pieces = made.offset + (weights[stack.patch] * made.basis.T).sum(1)
         u = stack.joined(pieces) + at_nodes
-        rest = discrete.residual(self._in_order(u), None, case, None)[discrete.free]
+        rest = discrete.residual(self._in_order(u), None, case, None).index_fill(0, discrete.fixed, 0.0)
         worst = torch.maximum(made.status, status)
-        scale = self._diagonal(entries).detach()[discrete.free]
         seconds = middle - started, time.perf_counter() - middle
-        return MeshPatchSolve(u, pieces + at_nodes[stack.nodes], weights, rest / scale.sqrt(), worst, seconds)
+        return MeshPatchSolve(u, pieces + at_nodes[stack.nodes], weights, -rest[node_dofs], matrix, worst, seconds)
 
     def _in_order(self, nodal: Tensor) -> Tensor:
         """Nodal values in the order of the degrees of freedom."""
         return torch.zeros_like(nodal).index_copy(0, self.discrete.space.node_dofs, nodal)
 
-    def _diagonal(self, entries: Tensor) -> Tensor:
-        """The diagonal of K, (n,)."""
-        width = self.discrete.space.cells.dofs.shape[1]
-        dofs = torch.cat([t.dofs for t in self._tables])
-        own = entries.reshape(-1, width, width).diagonal(dim1=1, dim2=2)
-        return entries.new_zeros(self.discrete.space.size).index_add(0, dofs.reshape(-1), own.reshape(-1))
+    def _local_energies(self, found: MeshPatchSolve) -> Tensor:
+        """√(r_kᵀ K_k⁻¹ r_k) of each patch, (K,): what a correction there, zero around it, would gain in energy.
+
+        r is orthogonal to the span of the experts, so these are an additive Schwarz estimate of the error in the energy
+        norm (Toselli & Widlund, *Domain Decomposition Methods*, 2005, section 2.5): no solution is needed.
+        """
+        stack = self.stack
+        free = (~stack.border & ~self._fixed).nonzero().squeeze(1)
+        inside, kept = stack.interior(found.matrix.pattern, free)
+        operator = SparseOperator(inside.pattern, inside.sum(found.matrix.values[kept]).detach())
+        right = found.defect[stack.nodes[free]]
+        gain, _ = linear_solve(operator, right, throw=False)
+        energy = right.new_zeros(stack.count).index_add(0, stack.patch[free], right * gain)
+        return energy.clamp_min(torch.finfo(energy.dtype).tiny).sqrt()
 
     @cached_property
     def _tables(self) -> list[Any]:

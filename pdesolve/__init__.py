@@ -36,6 +36,7 @@ from pdesolve.domains import (
 from pdesolve.experts.abstract import AbstractExpert
 from pdesolve.experts.assignment import AbstractAssignment, OnePerPatch, Shared
 from pdesolve.experts.bounds import Bounds
+from pdesolve.experts.classical import Classical, ClassicalExpert
 from pdesolve.experts.coordinate_network import CoordinateNetwork
 from pdesolve.experts.coupling import AbstractCoupling, Independent, InterfaceRows
 from pdesolve.experts.fourier_neural_operator import FourierNeuralOperator
@@ -44,9 +45,13 @@ from pdesolve.experts.hard_constraint_expert import HardConstraintExpert
 from pdesolve.experts.hard_constraint_layer import HardConstraintLayer, LayerReport
 from pdesolve.experts.linear_constraint import AbstractLinearConstraint, Violation
 from pdesolve.experts.mass_balance import MassBalance
+from pdesolve.experts.mesh_coupling import AbstractMeshCoupling, BlendedPatches, SeparatePatches, TiedPatches
+from pdesolve.experts.mesh_mixture import MeshMixture
 from pdesolve.experts.mixture import MixtureOfExperts
 from pdesolve.experts.parametric import parametric_expert, soft_expert
 from pdesolve.experts.partition_of_unity import PartitionOfUnity
+from pdesolve.experts.patch_features import PatchFeatures
+from pdesolve.experts.patch_fields import AbstractPatchFields, EquationFields, NetworkFields
 from pdesolve.experts.row_weight import AbstractRowWeight, TimePower, Unweighted
 from pdesolve.experts.rows import RowCounts
 from pdesolve.experts.soft_constraint_expert import SoftConstraintExpert
@@ -123,13 +128,16 @@ __all__ = [
     "AbstractExpert",
     "AbstractLifting",
     "AbstractLinearConstraint",
+    "AbstractMeshCoupling",
     "AbstractNonlinearSolver",
     "AbstractPDE",
+    "AbstractPatchFields",
     "AbstractRidge",
     "AbstractRowWeight",
     "AbstractSampler",
     "AdditiveLifting",
     "Ansatz",
+    "BlendedPatches",
     "BlockCholesky",
     "BlockMatrix",
     "Bounds",
@@ -137,6 +145,8 @@ __all__ = [
     "Burgers",
     "CellValues",
     "CheckpointError",
+    "Classical",
+    "ClassicalExpert",
     "Collocation",
     "ConvexAdjoint",
     "CoordinateNetwork",
@@ -149,6 +159,7 @@ __all__ = [
     "Dirichlet",
     "DivergenceForm",
     "EarlyStop",
+    "EquationFields",
     "Family",
     "Field",
     "FiniteDifferences",
@@ -185,8 +196,10 @@ __all__ = [
     "MassBalance",
     "MeshDecomposition",
     "MeshDomain",
+    "MeshMixture",
     "MethodOfLines",
     "MixtureOfExperts",
+    "NetworkFields",
     "Neumann",
     "NoLifting",
     "NodeValues",
@@ -195,6 +208,7 @@ __all__ = [
     "PDEBenchData",
     "PartitionOfUnity",
     "Patch",
+    "PatchFeatures",
     "PerSeedLayout",
     "Periodic",
     "Problem",
@@ -204,6 +218,7 @@ __all__ = [
     "Robin",
     "RowCounts",
     "ScaledCoordinates",
+    "SeparatePatches",
     "Shared",
     "SimilarityCoordinates",
     "SimilarityLifting",
@@ -217,6 +232,7 @@ __all__ = [
     "StructuredGrid",
     "TaylorMode",
     "ThetaMethod",
+    "TiedPatches",
     "TimeInterval",
     "TimePower",
     "TopOneGate",

@@ -45,7 +45,7 @@ class Manufactured(AbstractDivergenceForm):
         """What the exact fields leave of the equation; kept, since it does not change with u."""
         key = tuple((a, float(x.sum()), tuple(x.shape)) for a, x in coordinates.items())
         if key not in self._kept:
-            at = {a: x.detach().expand(shape) for a, x in coordinates.items()}
+            at = {a: x.detach().expand(shape).contiguous() for a, x in coordinates.items()}
             known = {
                 name: FieldVariable(name, derivatives(function, at, self.axes))
                 for name, function in zip(self.field_names, self.exact, strict=True)

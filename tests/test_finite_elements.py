@@ -13,6 +13,7 @@ from manufactured import Manufactured, cube, derivatives, square
 from torch import Tensor
 
 import pdesolve as ps
+from pdesolve import CellValues, NodeValues, SolveError, SolveStatus
 from pdesolve.condition import AbstractCondition
 from pdesolve.discretization.finite_elements.discrete_problem import DiscreteProblem
 from pdesolve.discretization.finite_elements.method import cases_of
@@ -150,3 +151,206 @@ def test_order_on_tetrahedra(name: str, kind: str, order: int) -> None:
     in_l2, in_h1 = orders(FORMS[name]("xyz"), order, kind, sizes, cube)
     assert abs(in_l2 - (order + 1)) < 0.1
     assert abs(in_h1 - order) < 0.1
+
+
+@pytest.mark.parametrize("order", [1, 2])
+def test_streamline_upwinding_keeps_the_order(order: int) -> None:
+    form = ps.Diffusion(a=0.1, velocity=(1.0, 0.5))
+    method = ps.FiniteElements(order, ps.StreamlineUpwind())
+    in_l2, in_h1 = orders(form, order, "dirichlet", (16, 24, 32), square, method)
+    assert abs(in_l2 - (order + 1)) < 0.1
+    assert abs(in_h1 - order) < 0.1
+
+
+def test_streamline_upwinding_stops_oscillations() -> None:
+    """A layer of width 1e-3 on cells of 1/20: Galerkin's overshoot is of the size of the solution."""
+    mesh = square(20, crooked=False)
+    conditions = [ps.Dirichlet(0.0, on=("left", "right")), ps.Neumann(0.0, on=("bottom", "top"))]
+    problem = ps.Problem(ps.Diffusion(a=1e-3, f=1.0, velocity=(1.0, 0.0)), ps.MeshDomain(mesh), conditions)
+    peak = {}
+    for choice in (ps.Unstabilised(), ps.StreamlineUpwind()):
+        u = ps.Classical(ps.FiniteElements(1, choice)).on(problem)({}).field.values
+        peak[type(choice).__name__] = float(u.max())
+    assert peak["StreamlineUpwind"] < 1.15  # the exact maximum is just below one
+    assert peak["Unstabilised"] > 1.5
+
+
+@pytest.mark.parametrize("order", [1, 2])
+@pytest.mark.parametrize("make", [square, cube])
+def test_patch_test(make: Any, order: int) -> None:
+    """Polynomials of the element's degree come out exactly, whatever the boundary type."""
+    axes = "xy" if make is square else "xyz"
+
+    def exact(c: Any) -> Tensor:
+        linear = 1.0 + 2.0 * c["x"] - 3.0 * c["y"] + 0.5 * c.get("z", 0.0)
+        return linear if order == 1 else linear + c["x"] * c["y"] - 0.7 * c["x"] ** 2 + c["y"] * c.get("z", 0.0)
+
+    for name in ("diffusion", "elasticity"):
+        form = FORMS[name](axes)
+        fields = [exact, lambda c: 2 * exact(c) - 0.3, lambda c: -exact(c)][: len(form.field_names)]
+        for kind in ("dirichlet", "flux"):
+            found = discrete(form, fields, make(3), order, kind)
+            u, _ = solve_steady(found, cases_of(found.problem, {})[0])
+            where = dict(zip(axes, found.space.locations.unbind(1), strict=True))
+            truth = torch.cat([f(where) for f in fields])
+            assert float((u - truth).abs().max()) < 1e-12 * float(truth.abs().max())
+
+
+@pytest.mark.parametrize("order", [1, 2])
+def test_matrices_are_those_of_scikit_fem(order: int) -> None:
+    from skfem import BilinearForm
+    from skfem.helpers import dot, grad
+
+    mesh = square(5)
+    problem = ps.Problem(ps.Diffusion(c=0.5, velocity=(1.0, 2.0)), ps.MeshDomain(mesh), [ps.Neumann(0.0)])
+    found = ps.FiniteElements(order).discretise(problem)
+    a = torch.rand(mesh.n_cells, generator=torch.Generator().manual_seed(0), dtype=torch.float64) + 0.5
+    (case,) = cases_of(problem, {"a": CellValues(a)})
+    zero = torch.zeros(found.space.size, dtype=torch.float64)
+    ours = found.jacobian(zero, None, case, None)
+    dense = ours.mv(torch.eye(found.space.size, dtype=torch.float64)).T
+
+    def weak(u: Any, v: Any, w: Any) -> Any:
+        transport = 1.0 * grad(u)[0] + 2.0 * grad(u)[1]
+        return w["a"] * dot(grad(u), grad(v)) + (transport + 0.5 * u) * v
+
+    theirs = BilinearForm(weak).assemble(found.space.basis, a=a.numpy()[:, None]).toarray()
+    assert np.abs(dense.numpy() - theirs).max() < 1e-13
+
+
+def box_problem(pde: Any, mesh: ps.SimplexMesh, **parameters: float) -> ps.Problem:
+    conditions = [ps.Dirichlet(0.0, on="left"), ps.Robin(1.0, on="right"), ps.Neumann(0.0, on=("bottom", "top"))]
+    return ps.Problem(pde, ps.MeshDomain(mesh), conditions, parameters)
+
+
+@pytest.mark.parametrize("kind", [CellValues, NodeValues])
+def test_gradients_to_coefficient_fields(kind: Any) -> None:
+    mesh = square(3)
+    expert = ps.Classical(ps.FiniteElements(2)).on(box_problem(ps.Diffusion(f=1.0, c=0.3), mesh))
+    count = mesh.n_cells if kind is CellValues else mesh.n_nodes
+    a = torch.rand(count, generator=torch.Generator().manual_seed(0), dtype=torch.float64) + 0.5
+
+    def solved(a: Tensor, c: Tensor) -> Tensor:
+        return expert({"a": kind(a), "c": c}).field.values
+
+    c = torch.tensor([0.3], dtype=torch.float64, requires_grad=True)
+    assert torch.autograd.gradcheck(solved, (a.requires_grad_(), c), fast_mode=True)
+
+
+def test_gradients_through_nonlinear_and_transient_solves() -> None:
+    mesh = square(2)
+    pde = ps.DivergenceForm(
+        lambda f, c, p: (p.a * (1 + f.u**2) * f.u.x, p.a * f.u.y), lambda f, c, p: p.k * f.u**3 - 1.0,
+        parameters={"a": 1.0, "k": 0.5},
+    )  # fmt: skip
+    steady = ps.Classical(ps.FiniteElements(1)).on(box_problem(pde, mesh))
+    heat = ps.Problem(
+        ps.HeatConduction(f=1.0), ps.MeshDomain(mesh, ps.TimeInterval(0, 0.3)),
+        [ps.InitialCondition(lambda x: x), ps.Dirichlet(lambda t: t, on="left"), ps.Neumann(0.0, on="right"),
+         ps.Flux(0.2, alpha=1.0, on=("bottom", "top"))],
+    )  # fmt: skip
+    transient = ps.Classical(ps.FiniteElements(1, time=ps.BDF2(3))).on(heat)
+    a = torch.rand(mesh.n_cells, generator=torch.Generator().manual_seed(0), dtype=torch.float64) + 0.5
+    for expert in (steady, transient):
+        assert torch.autograd.gradcheck(
+            lambda a, e=expert: e({"a": CellValues(a)}).field.values, (a.requires_grad_(),), fast_mode=True
+        )
+
+
+@pytest.mark.parametrize(
+    ("scheme", "wanted"), [(ps.ThetaMethod, 2), (ps.BDF2, 2), (lambda n: ps.ThetaMethod(n, 1.0), 1)]
+)
+def test_order_in_time(scheme: Any, wanted: int) -> None:
+    """u = (1 + x y) sin 3t is held exactly by quadratic elements, so that the error is that of time."""
+    mesh = square(2)
+
+    def exact(c: Any) -> Tensor:
+        return (1 + c["x"] * c["y"]) * torch.sin(3 * c["t"])
+
+    form = Manufactured(ps.HeatConduction(a=0.3, capacity=2.0), [exact])
+    value = lambda x, y, t: exact({"x": x, "y": y, "t": t})  # noqa: E731
+    flux = lambda y, t: 0.3 * y * torch.sin(3 * t)  # noqa: E731
+    conditions = [
+        ps.InitialCondition(0.0),
+        ps.Dirichlet(value, on=("left", "bottom", "top")),
+        ps.Flux(flux, on="right"),
+    ]
+    problem = ps.Problem(form, ps.MeshDomain(mesh, ps.TimeInterval(0, 1)), conditions)
+    seen, steps = [], (10, 20, 40)
+    for n in steps:
+        times, values = ps.Classical(ps.FiniteElements(2, time=scheme(n))).on(problem).trajectory({})
+        truth = exact({**mesh.coordinates(), "t": times[:, None]})
+        seen.append(float((values[0, 0] - truth).abs().max()))
+    assert abs(np.polyfit(np.log(1 / np.array(steps)), np.log(seen), 1)[0] - wanted) < 0.1
+
+
+def test_transient_nonlinear_follows_the_strong_form() -> None:
+    """Fisher's equation as the package writes it, and in divergence form with its Jacobian by Newton."""
+    mesh = square(4)
+    domain = ps.MeshDomain(mesh, ps.TimeInterval(0, 1))
+    conditions = [ps.InitialCondition(lambda x: 0.1 + 0.5 * x), ps.Neumann(0.0)]
+    strong = ps.Problem(ps.FisherKPP(axes="xy"), domain, conditions)
+    values = dict(strong.pde.parameters)
+    (rate,) = (v for k, v in values.items() if k == "r") if "r" in values else (1.0,)
+    diffusivity = next(v for k, v in values.items() if k != "r")
+    weak = ps.DivergenceForm(
+        lambda f, c, p: (diffusivity * f.u.x, diffusivity * f.u.y), lambda f, c, p: f.u.t - rate * f.u * (1 - f.u)
+    )
+    ends = [
+        ps.Classical(ps.FiniteElements(1, time=ps.BDF2(5))).on(problem)({}).field.values
+        for problem in (strong, ps.Problem(weak, domain, conditions))
+    ]
+    assert torch.allclose(*ends, rtol=1e-9)
+    assert float(ends[0].min()) > 0.15
+
+
+def test_statuses_and_batches() -> None:
+    mesh = square(4)
+    expert = ps.Classical(ps.FiniteElements(1)).on(box_problem(ps.Diffusion(f=1.0), mesh))
+    a = torch.ones(3, mesh.n_cells, dtype=torch.float64)
+    a[1, 5] = torch.nan
+    solution = expert({"a": CellValues(a), "c": torch.tensor([0.0, 0.1, 0.2], dtype=torch.float64)}, throw=False)
+    assert solution.status.flatten().tolist() == [0, int(SolveStatus.NON_FINITE), 0]
+    assert bool(solution.field.values.isfinite().all())
+    alone = expert({"a": CellValues(a[2]), "c": 0.2}).field.values
+    assert torch.equal(alone[0], solution.field.values[2])
+    closed = ps.Problem(ps.Diffusion(f=1.0), ps.MeshDomain(mesh), [ps.Neumann(0.0)])
+    with pytest.raises(SolveError, match="INCOMPATIBLE"):
+        ps.Classical(ps.FiniteElements(1)).on(closed)({})
+    balanced = ps.Problem(ps.Diffusion(f=1.0), ps.MeshDomain(mesh), [ps.Neumann(-0.25)])
+    assert ps.Classical(ps.FiniteElements(1)).on(balanced)({}).status.flatten().tolist() == [0]
+
+
+def test_bad_input() -> None:
+    mesh = square(3)
+    domain = ps.MeshDomain(mesh)
+    with pytest.raises(ValueError, match=r"no outer boundary 'lefft'.*'left'"):
+        ps.Problem(ps.Diffusion(), domain, [ps.Dirichlet(0.0, on="lefft")])
+    with pytest.raises(ValueError, match="no condition on boundary 'top'"):
+        ps.Problem(ps.Diffusion(), domain, [ps.Dirichlet(0.0, on=("left", "right", "bottom"))])
+    with pytest.raises(ValueError, match="two conditions"):
+        ps.Problem(ps.Diffusion(), domain, [ps.Dirichlet(0.0), ps.Flux(0.0, on="left")])
+    with pytest.raises(ValueError, match="order 1 and 2 are carried, not 3"):
+        ps.FiniteElements(3)
+    with pytest.raises(ValueError, match="belong to no named boundary"):
+        ps.MeshDomain(ps.SimplexMesh(mesh.points, mesh.cells, {"left": mesh.boundary("left")}))
+    stretched = ps.Problem(ps.LinearElasticity(), domain, [ps.Neumann(0.0, field="ux"), ps.Neumann(0.0, field="uy")])
+    with pytest.raises(ValueError, match="depends on more than ∂u/∂n"):
+        ps.FiniteElements().discretise(stretched)
+    good = ps.Problem(ps.Diffusion(), domain, [ps.Dirichlet(0.0)])
+    expert = ps.Classical(ps.FiniteElements()).on(good)
+    a = torch.ones(mesh.n_cells, dtype=torch.float64)
+    a[7] = -0.5
+    with pytest.raises(ValueError, match=r"cell 7 \(coefficient -0.5\)"):
+        expert({"a": CellValues(a)})
+    with pytest.raises(ValueError, match="'a' has 5 values, the mesh 18 cells"):
+        expert({"a": CellValues(a[:5])})
+    with pytest.raises(ValueError, match="unknown parameter 'aa'"):
+        expert({"aa": 1.0})
+    with pytest.raises(TypeError, match="on a box"):
+        ps.FiniteElements().discretise(ps.Problem(ps.Heat(), ps.Interval(0, 1) * ps.TimeInterval(0, 1), [
+            ps.InitialCondition(0.0), ps.Dirichlet(0.0)]))  # fmt: skip
+    with pytest.raises(TypeError, match="on a mesh"):
+        ps.generic_frame(good)
+    with pytest.raises(ValueError, match="axes"):
+        ps.FiniteElements().discretise(ps.Problem(ps.Diffusion(axes="x"), domain, [ps.Dirichlet(0.0)]))

@@ -120,9 +120,9 @@ def _divergence(
     place = form.axes.index(axis)
     like = _shape(fields, form.field_names)
     terms = [(name, term) for name in form.field_names for term in ("", *form.axes)]
-    read = [torch.as_tensor(_term(fields[n], t)) for n, t in terms]
-    slopes = [torch.as_tensor(_term(fields[n], canonical(t + axis))).expand_as(like) for n, t in terms]
-    at = {a: torch.as_tensor(coordinates[a]).expand_as(like) for a in coordinates}
+    read = [torch.as_tensor(_term(fields[n], t)).contiguous() for n, t in terms]
+    slopes = [torch.as_tensor(_term(fields[n], canonical(t + axis))).expand_as(like).contiguous() for n, t in terms]
+    at = {a: torch.as_tensor(coordinates[a]).expand_as(like).contiguous() for a in coordinates}
     along = [torch.ones_like(like) if a == axis else torch.zeros_like(like) for a in at]
 
     def flux(*inputs: Tensor) -> tuple[Tensor, ...]:
@@ -134,8 +134,8 @@ def _divergence(
         parts = form.flux(variables, space, parameters)
         return tuple(torch.as_tensor(_plain(p[place]), dtype=like.dtype).expand_as(like) for p in parts)
 
-    _, change = torch.func.jvp(flux, (*read, *at.values()), (*slopes, *along))
-    return list(change)
+    result: Any = torch.func.jvp(flux, (*read, *at.values()), (*slopes, *along))
+    return list(result[1])
 
 
 def _term(field: FieldVariable, term: str) -> Tensor:

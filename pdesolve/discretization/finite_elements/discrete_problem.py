@@ -10,8 +10,9 @@ from typing import final
 import torch
 from torch import Tensor
 
-from pdesolve.condition import arguments
+from pdesolve.condition import FaceCondition, FluxCondition, arguments
 from pdesolve.discretization.finite_elements.boundary_terms import boundary_integrand, check_normal, prescribed
+from pdesolve.discretization.finite_elements.ellipticity import check_elliptic
 from pdesolve.discretization.finite_elements.space import FiniteElementSpace
 from pdesolve.discretization.finite_elements.stabilisation import AbstractStabilisation, Unstabilised
 from pdesolve.discretization.finite_elements.strong_form import StrongForm
@@ -56,7 +57,10 @@ class DiscreteProblem:
         self.stabilisation = stabilisation or Unstabilised()
         resolved = problem.resolved
         self._values = [f for f in resolved.faces if f.is_dirichlet]
-        self._natural = [*(f for f in resolved.faces if not f.is_dirichlet), *resolved.fluxes]
+        self._natural: list[FaceCondition | FluxCondition] = [
+            *(f for f in resolved.faces if not f.is_dirichlet),
+            *resolved.fluxes,
+        ]
         default: Case = {k: torch.tensor(float(v), dtype=torch.float64) for k, v in problem.parameters.items()}
         start = domain.bounds("t")[0] if domain.has_time else None
         for face in resolved.faces:
@@ -83,8 +87,8 @@ class DiscreteProblem:
         timeless = equation(self.form, table, case, None, self.transient)
         state = timeless.state(torch.zeros(self.n_fields, self.space.size, dtype=torch.float64), None)
         try:
-            timeless.function([[v[:1] for v in own] for own in state])
-        except AttributeError:  # a Namespace says so of a coordinate that it lacks
+            timeless.function(state)
+        except (AttributeError, KeyError):  # a Namespace says so of a coordinate that it lacks
             return True
         return False
 
@@ -117,6 +121,17 @@ class DiscreteProblem:
             table = self.space.facets(condition.boundary)
             found.append(boundary_integrand(self.form, condition, table, case, time))
         return found
+
+    def check(self, case: Case) -> None:
+        """Raise where diffusion is not positive.
+
+        Raises:
+            ValueError: names field, axis and cell.
+        """
+        start = self.problem.domain.bounds("t")[0] if self.transient else None
+        check_elliptic(
+            equation(self.form, self.space.cells, case, start, self.transient), tuple(self.problem.field_names)
+        )
 
     def residual(self, u: Tensor, rate: Tensor | None, case: Case, time: float | None) -> Tensor:
         """R(u, u_t), (field * n,)."""

@@ -66,7 +66,7 @@ def cases_of(problem: Problem, parameters: Mapping[str, Tensor | float | Abstrac
     fields = {name: v for name, v in given.items() if isinstance(v, AbstractMeshValues)}
     numbers = {name: v for name, v in given.items() if not isinstance(v, AbstractMeshValues)}
     problem.batch_parameters({**numbers, **dict.fromkeys(fields, 0.0)})  # unknown names are named here
-    values = problem.batch_parameters(numbers)
+    values = {name: v for name, v in problem.batch_parameters(numbers).items() if name not in fields}
     mesh = problem.mesh_domain.mesh
     for name, value in fields.items():
         value.check(mesh, name)
@@ -77,7 +77,7 @@ def cases_of(problem: Problem, parameters: Mapping[str, Tensor | float | Abstrac
     batch = max(sizes.values(), default=1)
     return [
         {
-            **{name: v[i if len(v) > 1 else 0].double() for name, v in values.items() if name not in fields},
+            **{name: v[i if len(v) > 1 else 0].double() for name, v in values.items()},
             **{name: replace(v, values=v.case(i).to("cpu", torch.float64)) for name, v in fields.items()},
         }
         for i in range(batch)

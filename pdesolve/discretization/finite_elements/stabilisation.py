@@ -57,8 +57,8 @@ class Unstabilised(AbstractStabilisation):
 class StreamlineUpwind(AbstractStabilisation):
     """Streamline upwind Petrov-Galerkin: Σ_cells ∫ τ R(u) b·∇v, R the strong residual and b = ∂R/∂∇u.
 
-    τ = ((2|b|/h)² + (4 A/h²)² + (∂R/∂u)²)^-½ with h the cell's diameter and A = ∂F_x/∂u_x. R includes second
-    derivatives, so that the order of the element is kept; on linear elements they vanish.
+    τ = ((2p|b|/h)² + (12p² A/h²)² + (∂R/∂u)²)^-½ with h the cell's diameter, p the order and A = ∂F_x/∂u_x. R includes
+    second derivatives, so that the order of the element is kept; on linear elements they vanish.
 
     Raises:
         ValueError: by the solve, for systems of several fields.
@@ -80,6 +80,7 @@ class StreamlineUpwind(AbstractStabilisation):
         terms = (*integrand.terms, *second)
         parameters = Namespace(parameters_at(case, table), "parameter")
         coordinates = Namespace(points_at(table, time), "coordinate")
+        p = 2 if table.curvatures else 1
         n, d = len(integrand.terms), len(axes)  # u_xx stands at n
 
         def strong(values: Sequence[Tensor]) -> Tensor:
@@ -98,7 +99,8 @@ class StreamlineUpwind(AbstractStabilisation):
             velocity = moved[1:]
             speed = sum((b.square() for b in velocity), torch.zeros_like(base))
             size = table.size.unsqueeze(-1)
-            tau = (4 * speed / size**2 + (4 * spread / size**2).square() + moved[0].square()).clamp_min(1e-300).rsqrt()
+            carried, spreading = 4 * p**2 * speed / size**2, (12 * p**2 * spread / size**2).square()
+            tau = (carried + spreading + moved[0].square()).clamp_min(1e-300).rsqrt()
             extra = [tau * base * b for b in velocity]
             return [[density[0], *(f + e for f, e in zip(density[1:], extra, strict=True))]]
 

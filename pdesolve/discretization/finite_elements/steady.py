@@ -28,6 +28,7 @@ def solve_steady(
         newton: for nonlinear equations (default ``Newton(solver)``).
         throw: raise ``SolveError`` on failure.
     """
+    discrete.check(case)
     zero = torch.zeros(discrete.n_fields * discrete.space.size, dtype=torch.float64)
     start = discrete.lifted(zero, case, None)
     if not len(discrete.free):

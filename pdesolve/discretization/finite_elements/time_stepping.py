@@ -32,6 +32,7 @@ def solve_transient(
     Notes:
         Where equation and coefficients do not read the time, the matrix is factorised once for each formula.
     """
+    discrete.check(case)
     start, end = discrete.problem.domain.bounds("t")
     length = (end - start) / scheme.steps
     values = [initial_values(discrete, case, start)]
@@ -75,10 +76,10 @@ def _linear_step(
     stage, rate = step.theta * new + (1 - step.theta) * old, step.rate * new + history
     b = -discrete.residual(stage, rate, case, time)[discrete.free]
     if step not in kept or discrete.reads_time:
-        matrix = discrete.jacobian(stage, rate, case, time, {"t": step.rate / step.theta})
-        method = solver or default_solver(matrix)
+        new_matrix = discrete.jacobian(stage, rate, case, time, {"t": step.rate / step.theta})
+        chosen = solver or default_solver(new_matrix)
         with torch.no_grad():
-            kept[step] = matrix, method, method.init(matrix.detached())
+            kept[step] = new_matrix, chosen, chosen.init(new_matrix.detached())
     matrix, method, state = kept[step]
     correction, report = linear_solve(matrix, b / step.theta, method, throw=throw, state=state)
     return new.index_add(0, discrete.free, correction), report.status

@@ -90,9 +90,9 @@ class Integrand:
                 direction = tuple(
                     torch.full_like(v, factor) if j == k * n + t else torch.zeros_like(v) for j, v in enumerate(flat)
                 )
-                _, slopes = torch.func.jvp(densities, flat, direction)
+                result: Any = torch.func.jvp(densities, flat, direction)
                 columns = self.table.functions("" if term == "t" else term, self.axes)
-                for r, slope in enumerate(slopes):
+                for r, slope in enumerate(result[1]):
                     if not (slope.requires_grad or bool(slope.any())):
                         continue
                     i, test = divmod(r, len(self.tests))
