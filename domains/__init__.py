@@ -18,6 +18,7 @@ from pdesolve.domains.meshio_mesh import from_meshio, surface_from_meshio
 from pdesolve.domains.metis import metis_partition
 from pdesolve.domains.overlap import OverlappingDecomposition
 from pdesolve.domains.patch import AbstractDecomposition, Blend, Interface, Patch, Regions
+from pdesolve.domains.random_inclusions import RandomInclusions
 from pdesolve.domains.sampling import (
     AbstractSampler,
     GradedSampler,
@@ -51,6 +52,7 @@ __all__ = [
     "NodeValues",
     "OverlappingDecomposition",
     "Patch",
+    "RandomInclusions",
     "Rectangle",
     "Regions",
     "SimplexMesh",

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import abc
-from dataclasses import dataclass
-from typing import final
+from dataclasses import dataclass, replace
+from typing import Self, final
 
+import torch
 from torch import Tensor
 
 from pdesolve.domains.simplex_mesh import SimplexMesh
@@ -35,6 +36,22 @@ class AbstractMeshValues(abc.ABC):
     def batch(self) -> int:
         """Number of cases, one for (n,)."""
         return 1 if self.values.ndim == 1 else len(self.values)
+
+    @property
+    def device(self) -> torch.device:
+        """Where the values are."""
+        return self.values.device
+
+    def to(self, device: torch.device) -> Self:
+        """The same values on a device."""
+        return replace(self, values=self.values.to(device))
+
+    def __len__(self) -> int:
+        return self.batch
+
+    def __getitem__(self, members: Tensor | slice) -> Self:
+        """Some cases of the batch, by mask, indices or slice."""
+        return replace(self, values=self.values.reshape(self.batch, -1)[members])
 
     def case(self, index: int) -> Tensor:
         """The values of one case, (n,); those of a batch of one stand for all."""

@@ -23,6 +23,7 @@ from pdesolve.domains import (
     NodeValues,
     OverlappingDecomposition,
     Patch,
+    RandomInclusions,
     Rectangle,
     SimplexMesh,
     SobolSampler,
@@ -86,7 +87,7 @@ from pdesolve.pde.fisher_kpp import FisherKPP
 from pdesolve.pde.fitzhugh_nagumo import FitzHughNagumo
 from pdesolve.pde.heat import Heat
 from pdesolve.pde.heat_conduction import HeatConduction
-from pdesolve.problem import AbstractDistribution, Family, LogUniform, Problem, ProblemFamily, Uniform
+from pdesolve.problem import AbstractDistribution, Family, LogUniform, MeshFamily, Problem, ProblemFamily, Uniform
 from pdesolve.reference import (
     MethodOfLines,
     diffusion_sorption_family,
@@ -196,6 +197,7 @@ __all__ = [
     "MassBalance",
     "MeshDecomposition",
     "MeshDomain",
+    "MeshFamily",
     "MeshMixture",
     "MethodOfLines",
     "MixtureOfExperts",
@@ -213,6 +215,7 @@ __all__ = [
     "Periodic",
     "Problem",
     "ProblemFamily",
+    "RandomInclusions",
     "Rectangle",
     "RelativeRidge",
     "Robin",
