@@ -8,6 +8,7 @@ if __name__ != "pdesolve.domains":
 from pdesolve.domains.conforming import check_conforming
 from pdesolve.domains.decomposition import Decomposition, cartesian_decomposition
 from pdesolve.domains.geometry import Boundary, Box, Cuboid, Interval, Rectangle, TimeInterval
+from pdesolve.domains.gmsh_model import from_gmsh
 from pdesolve.domains.grid import StructuredGrid
 from pdesolve.domains.mesh_decomposition import MeshDecomposition, MeshInterface, MeshPatch, graph_decomposition
 from pdesolve.domains.mesh_domain import MeshDomain
@@ -66,6 +67,7 @@ __all__ = [
     "drop_unused",
     "extract",
     "face_points",
+    "from_gmsh",
     "from_meshio",
     "graph_decomposition",
     "interface_between",

@@ -24,6 +24,15 @@ FORMATS = {
 }
 """Ending -> meshio's name of the format, what such a file has near its start, and what to call it."""
 
+DAMAGE = {
+    "": "damaged or truncated: export it again",
+    FORMATS[".msh"][
+        2
+    ]: "damaged, of version 4.0, or has elements outside of all groups: export it as version 4.1 without "
+    "'save all elements'",
+}
+"""Name of a format -> why meshio may fail on it, and what to do."""
+
 HEAD = 4096
 STL_HEAD, STL_TRIANGLE = 84, 50
 
@@ -47,8 +56,8 @@ def read_mesh(path: FilePath) -> SimplexMesh:
         FileNotFoundError, IsADirectoryError, PermissionError: as ``open`` does.
 
     Notes:
-        Memory is bounded by what meshio takes for the file. An XDMF or Abaqus file may name others beside it; one
-        that names files elsewhere is refused.
+        meshio makes a table as long as the largest number of a node in a Gmsh file: one damaged number can ask for all
+        memory there is. XDMF files may name others in their own folder only; Abaqus files include what they name.
     """
     with _blaming(path):
         return from_meshio(_read(os.fspath(path)))
@@ -86,8 +95,8 @@ def _read(path: str) -> Any:
     said = io.StringIO()
     try:
         with contextlib.redirect_stdout(said), contextlib.redirect_stderr(said), warnings.catch_warnings():
+            warnings.simplefilter("ignore")
             warnings.filterwarnings("error", message=".*(could not be read|unmatched data|invalid value).*")
-            warnings.filterwarnings("ignore", message=".*bounding_entities.*")
             return meshio.read(path, kind)
     except OSError as error:
         if isinstance(error, FileNotFoundError | PermissionError) and error.filename == path:
@@ -101,9 +110,7 @@ def _damaged(path: str, name: str, error: BaseException, said: io.StringIO) -> M
     words = " ".join(said.getvalue().split()) if isinstance(error, SystemExit) else ""
     reason = words or str(error) or type(error).__name__
     reason = " ".join(reason.split()).strip(" .")
-    return MeshFileError(
-        f"{path!r}: cannot be read as {name}: {reason[:200]}; it is damaged or truncated: export it again"
-    )
+    return MeshFileError(f"{path!r}: cannot be read as {name}: {reason[:200]}; it is {DAMAGE.get(name, DAMAGE[''])}")
 
 
 def _checked_format(path: str) -> tuple[str, str]:

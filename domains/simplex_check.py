@@ -8,6 +8,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from pdesolve.domains.simplex_shape import jacobian_determinants, node_places
 from pdesolve.domains.simplex_topology import (
     BLOCK,
     EDGES,
@@ -119,6 +120,18 @@ def check_middles(cells: Tensor, dimension: int, n_points: int) -> None:
     if bool((owner[middle] != torch.arange(len(middle))).any()):
         node = int(middle[owner[middle] != torch.arange(len(middle))][0])
         raise ValueError(f"node {node} is the middle of two edges: give each edge a node of its own")
+
+
+def check_curvature(points: Tensor, cells: Tensor, dimension: int) -> None:
+    """Quadratic cells do not turn inside out at any of their nodes."""
+    determinants = jacobian_determinants(points, cells, node_places(dimension, 2), 2)
+    bad = (determinants <= 0).any(1)
+    if bool(bad.any()):
+        row = int(bad.nonzero()[0])
+        raise ValueError(
+            f"cell {row} is inverted by its curved edges, its Jacobian falls to {float(determinants[row].min()):.3g} "
+            f"({int(bad.sum())} such cells): move the middles of its edges, or use linear cells there"
+        )
 
 
 def check_named_facets(name: Any, facets: Any, shape: CellShape, n_points: int) -> Tensor:

@@ -13,6 +13,7 @@ from torch import Tensor
 from pdesolve.domains.geometry import Box, nearest_hint
 from pdesolve.domains.simplex_check import (
     check_cells,
+    check_curvature,
     check_facets,
     check_middles,
     check_named_facets,
@@ -73,6 +74,8 @@ class SimplexMesh:
         object.__setattr__(self, "cells", cells)
         if self.order == 2:
             check_middles(cells, self.dimension, len(points))
+            if self.dimension == self.space_dimension:
+                check_curvature(points, cells, self.dimension)
         object.__setattr__(self, "outer_corners", check_facets(points, self.corners))
         boundaries = self._checked_boundaries(self.boundaries)
         subdomains = {name: check_subdomain(name, index, len(cells)) for name, index in self.subdomains.items()}
