@@ -18,8 +18,8 @@ from pdesolve.domains.simplex_mesh import SimplexMesh
 class RandomInclusions:
     """a = 1 in the matrix, and in ``count`` balls in turn 10^-e and 10^e, e uniform in ``exponents``.
 
-    Centres are uniform over the cells, radii uniform in ``radii``; where balls overlap the last one counts. Each ball has
-    d + 2 degrees of freedom.
+    Centres are uniform over the cells, radii uniform in ``radii``; where balls overlap the last one counts. Each ball
+    has d + 2 degrees of freedom.
 
     Arguments:
         mesh: a cell belongs to a ball that holds its middle.
