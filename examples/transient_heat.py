@@ -32,7 +32,9 @@ def main(n: int = 40, steps: int = 80) -> float:
         ends.append(values[0, 0, -1])
     change = float((ends[1] - ends[0]).norm() / ends[1].norm())
     hottest = float(values.amax())
-    print(f"{mesh.n_nodes} nodes, {len(times) - 1} steps: hottest {hottest:.3f}, change on halving the step {change:.1e}")
+    print(
+        f"{mesh.n_nodes} nodes, {len(times) - 1} steps: hottest {hottest:.3f}, change on halving the step {change:.1e}"
+    )
     return change
 
 
