@@ -1,8 +1,8 @@
 """An inverse problem: a conductivity of 50 parameters from noisy temperatures on the boundary.
 
 Currents of eight patterns enter through the rim of a disc; the answer on the rim is measured with 1 % noise. The
-logarithm of the conductivity is a sum of 50 bumps. Least squares by L-BFGS, every gradient through the sparse solves; it
-ends once the misfit is at the level of the noise (Morozov's principle).
+logarithm of the conductivity is a sum of 50 bumps. Least squares by L-BFGS, every gradient through the sparse solves,
+until the misfit is at the level of the noise (Morozov's principle).
 """
 
 from __future__ import annotations
