@@ -12,6 +12,7 @@ from pdesolve.domains.gmsh_model import from_gmsh
 from pdesolve.domains.grid import StructuredGrid
 from pdesolve.domains.mesh_decomposition import MeshDecomposition, MeshInterface, MeshPatch, graph_decomposition
 from pdesolve.domains.mesh_file import MeshFileError, read_mesh, read_surface
+from pdesolve.domains.mesh_in_time import MeshInTime
 from pdesolve.domains.mesh_parts import components, extract, interface_between, surface, with_boundaries
 from pdesolve.domains.meshio_mesh import from_meshio, surface_from_meshio
 from pdesolve.domains.metis import metis_partition
@@ -42,6 +43,7 @@ __all__ = [
     "Interval",
     "MeshDecomposition",
     "MeshFileError",
+    "MeshInTime",
     "MeshInterface",
     "MeshPatch",
     "OverlappingDecomposition",
