@@ -14,10 +14,12 @@ from pdesolve.domains.mesh_decomposition import MeshDecomposition, MeshInterface
 from pdesolve.domains.mesh_file import MeshFileError, read_mesh, read_surface
 from pdesolve.domains.mesh_in_time import MeshInTime
 from pdesolve.domains.mesh_parts import components, extract, interface_between, surface, with_boundaries
+from pdesolve.domains.mesh_quality import MeshQuality, cell_quality, mesh_quality
 from pdesolve.domains.meshio_mesh import from_meshio, surface_from_meshio
 from pdesolve.domains.metis import metis_partition
 from pdesolve.domains.overlap import OverlappingDecomposition
 from pdesolve.domains.patch import AbstractDecomposition, Blend, Interface, Patch, Regions
+from pdesolve.domains.refine import refine, to_linear, to_quadratic
 from pdesolve.domains.sampling import (
     AbstractSampler,
     GradedSampler,
@@ -46,6 +48,7 @@ __all__ = [
     "MeshInTime",
     "MeshInterface",
     "MeshPatch",
+    "MeshQuality",
     "OverlappingDecomposition",
     "Patch",
     "Rectangle",
@@ -56,6 +59,7 @@ __all__ = [
     "TimeInterval",
     "UniformSampler",
     "cartesian_decomposition",
+    "cell_quality",
     "check_conforming",
     "components",
     "drop_unused",
@@ -66,13 +70,17 @@ __all__ = [
     "graph_decomposition",
     "interface_between",
     "merge_nodes",
+    "mesh_quality",
     "metis_partition",
     "read_mesh",
     "read_surface",
+    "refine",
     "sample_nodes",
     "skfem_order",
     "surface",
     "surface_from_meshio",
+    "to_linear",
+    "to_quadratic",
     "turn_cells",
     "with_boundaries",
 ]
