@@ -10,6 +10,15 @@ from pdesolve.domains.decomposition import Decomposition, cartesian_decompositio
 from pdesolve.domains.geometry import Boundary, Box, Cuboid, Interval, Rectangle, TimeInterval
 from pdesolve.domains.gmsh_model import from_gmsh
 from pdesolve.domains.grid import StructuredGrid
+from pdesolve.domains.implicit_geometry import (
+    AbstractGeometry,
+    Ball,
+    BoxGeometry,
+    Disk,
+    ForeignGeometry,
+    Polygon,
+    SignedDistance,
+)
 from pdesolve.domains.mesh_decomposition import MeshDecomposition, MeshInterface, MeshPatch, graph_decomposition
 from pdesolve.domains.mesh_file import MeshFileError, read_mesh, read_surface
 from pdesolve.domains.mesh_in_time import MeshInTime
@@ -34,12 +43,17 @@ from pdesolve.domains.skfem_mesh import skfem_order
 
 __all__ = [
     "AbstractDecomposition",
+    "AbstractGeometry",
     "AbstractSampler",
+    "Ball",
     "Blend",
     "Boundary",
     "Box",
+    "BoxGeometry",
     "Cuboid",
     "Decomposition",
+    "Disk",
+    "ForeignGeometry",
     "GradedSampler",
     "Interface",
     "Interval",
@@ -51,8 +65,10 @@ __all__ = [
     "MeshQuality",
     "OverlappingDecomposition",
     "Patch",
+    "Polygon",
     "Rectangle",
     "Regions",
+    "SignedDistance",
     "SimplexMesh",
     "SobolSampler",
     "StructuredGrid",

@@ -15,12 +15,14 @@ from pdesolve.domains.geometry import Box, finite_float, positive_int
 MOST_ROUNDS = 1000
 NEWTON_STEPS = 30
 ON_BOUNDARY = 1e-9
+LAYER = 0.02
 
 
 class AbstractGeometry(abc.ABC):
     """A bounded region {x : d(x) < 0} of the plane or of space.
 
-    ``a | b``, ``a & b`` and ``a - b`` are union, intersection and difference.
+    ``a | b``, ``a & b`` and ``a - b`` are union, intersection and difference. Let them overlap: where two boundaries
+    coincide, a point between both regions is taken for one of the boundary.
     """
 
     @abc.abstractmethod
@@ -345,11 +347,14 @@ class SignedDistance(AbstractGeometry):
         place = generator.device
         low = torch.tensor(self.lower, dtype=torch.float64, device=place)
         high = torch.tensor(self.upper, dtype=torch.float64, device=place)
-        layer = 0.02 * float((high - low).max())
-        points = low + (high - low) * torch.rand(
-            64 * n, len(low), dtype=torch.float64, generator=generator, device=place
-        )
-        points = points[self.function(points).abs() < layer][:n]
+        layer = LAYER * float((high - low).max())
+
+        def near(count: int) -> Tensor:
+            draws = torch.rand(16 * count, len(low), dtype=torch.float64, generator=generator, device=place)
+            points = low + (high - low) * draws
+            return points[self.function(points).abs() < layer]
+
+        points = _filled(near, n, "boundary")
         for _ in range(NEWTON_STEPS):
             with torch.enable_grad():
                 moving = points.detach().requires_grad_()
@@ -363,7 +368,7 @@ class SignedDistance(AbstractGeometry):
         """Σ|layer| / (2 · half width) on a fixed set of Sobol points."""
         low, high = torch.tensor(self.lower, dtype=torch.float64), torch.tensor(self.upper, dtype=torch.float64)
         unit = torch.quasirandom.SobolEngine(len(low)).draw(1 << 16, dtype=torch.float64)
-        layer = 0.02 * float((high - low).max())
+        layer = LAYER * float((high - low).max())
         share = float((self.function(low + (high - low) * unit).abs() < layer).double().mean())
         return share * float((high - low).prod()) / (2 * layer)
 
@@ -371,9 +376,9 @@ class SignedDistance(AbstractGeometry):
 @final
 @dataclass(frozen=True)
 class ForeignGeometry(AbstractGeometry):
-    """A geometry of DeepXDE, or any object with its methods: ``inside``, ``random_points``, ``random_boundary_points``.
+    """A geometry of DeepXDE, or any object with its methods ``inside`` and ``random_boundary_points``.
 
-    Its own random points come from NumPy's global generator, which a draw from ours seeds and then puts back.
+    Its boundary points come from NumPy's global generator, which a draw from ours seeds and which is then put back.
 
     Arguments:
         geometry: the object, with ``bbox`` and ``dim``.
