@@ -28,6 +28,12 @@ def turn_cells(points: Tensor, cells: Tensor) -> Tensor:
     return turned
 
 
+def turned_rows(rows: Tensor, which: Tensor) -> Tensor:
+    """Rows of which the first two entries change places where ``which`` is true: linear cells turned round."""
+    swapped = torch.cat([rows[:, [1, 0]], rows[:, 2:]], 1)
+    return torch.where(which[:, None], swapped, rows)
+
+
 def drop_unused(points: Tensor, cells: Tensor) -> tuple[Tensor, Tensor, Tensor]:
     """Points that cells use, and the cells in their numbers.
 

@@ -54,6 +54,11 @@ class CellShape:
     order: int
 
     @property
+    def name(self) -> str:
+        """Such as ``"quadratic tetrahedra"``."""
+        return ("quadratic " if self.order == 2 else "") + ("triangles" if self.dimension == 2 else "tetrahedra")
+
+    @property
     def n_nodes(self) -> int:
         """Nodes of a cell."""
         return self.dimension + 1 + (len(EDGES[self.dimension]) if self.order == 2 else 0)
