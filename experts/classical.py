@@ -13,7 +13,9 @@ from pdesolve.discretization.finite_elements.discrete_problem import DiscretePro
 from pdesolve.discretization.finite_elements.method import FiniteElements, cases_of
 from pdesolve.discretization.finite_elements.steady import solve_steady
 from pdesolve.discretization.finite_elements.time_stepping import solve_transient
+from pdesolve.domains.mesh_in_time import MeshInTime
 from pdesolve.domains.mesh_values import AbstractMeshValues
+from pdesolve.domains.simplex_mesh import SimplexMesh
 from pdesolve.experts.abstract import AbstractExpert
 from pdesolve.experts.mesh_mixture import check_mesh
 from pdesolve.experts.provenance import provenance
@@ -97,39 +99,32 @@ class ClassicalExpert(AbstractExpert):
     ) -> Solution:
         """As ``AbstractExpert.forward``; ``grid`` is the problem's mesh (default), and parameters may be fields on it.
 
-        The field of a transient problem is that at its end; ``trajectory`` gives all steps.
+        The field of a transient problem has all steps, on a ``MeshInTime``.
         """
         check_mesh(self.problem, grid)
-        cases = cases_of(self.problem, parameters)
-        solve = self._last if self.problem.domain.has_time else self._steady
-        found = [solve(case) for case in cases]
+        solve = self._transient if self.problem.domain.has_time else self._steady
+        found = [solve(case) for case in cases_of(self.problem, parameters)]
         status = torch.stack([code for _, code in found]).unsqueeze(1)
         if throw:
             raise_unless_converged(status)
         values = torch.stack([self._nodal(u) for u, _ in found])
-        field = Field(values, self.problem.mesh_domain.mesh, self.problem.field_names)  # type: ignore[arg-type]
+        field = Field(values, self._grid(), self.problem.field_names)
         numbers = {k: torch.as_tensor(v) for k, v in parameters.items() if not isinstance(v, AbstractMeshValues)}
         record = provenance(self.problem, self, discretization=self.method.discretization, solver=self.method.solver)
         return Solution(field, status, {}, numbers, provenance=record)
 
-    def trajectory(self, parameters: Mapping[str, Any]) -> tuple[Tensor, Tensor]:
-        """Times (steps + 1,), and u at the nodes at each of them, (batch, field, steps + 1, P).
-
-        Raises:
-            ValueError: a steady problem.
-            SolveError: a case failed.
-        """
+    def _grid(self) -> SimplexMesh | MeshInTime:
+        mesh = self.problem.mesh_domain.mesh
         if not self.problem.domain.has_time:
-            raise ValueError("the problem is steady: call the expert itself")
+            return mesh
         low, high = self.problem.domain.bounds("t")
-        found = [self._transient(case) for case in cases_of(self.problem, parameters)]
-        raise_unless_converged(torch.stack([code for _, code in found]))
-        values = torch.stack([self._nodal(u) for u, _ in found])  # (batch, step, field, P)
-        return torch.linspace(low, high, values.shape[1], dtype=torch.float64), values.transpose(1, 2)
+        steps = self.method.discretization.time.steps
+        return MeshInTime(mesh, torch.linspace(low, high, steps + 1, dtype=torch.float64))
 
     def _nodal(self, u: Tensor) -> Tensor:
+        """(field * n,) or (step, field * n) at the nodes, fields first."""
         space = self.discrete.space
-        return space.at_nodes(u.unflatten(-1, (self.discrete.n_fields, space.size)))
+        return space.at_nodes(u.unflatten(-1, (self.discrete.n_fields, space.size)).movedim(-2, 0))
 
     def _steady(self, case: Any) -> tuple[Tensor, Tensor]:
         return solve_steady(self.discrete, case, self.method.solver, self.method.newton, throw=False)
@@ -139,7 +134,3 @@ class ClassicalExpert(AbstractExpert):
         return solve_transient(
             self.discrete, case, method.discretization.time, method.solver, method.newton, throw=False
         )
-
-    def _last(self, case: Any) -> tuple[Tensor, Tensor]:
-        values, status = self._transient(case)
-        return values[-1], status

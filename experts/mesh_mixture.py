@@ -141,7 +141,7 @@ class MeshMixture(AbstractExpert):
         status = torch.stack([f.status for f in found]).unsqueeze(1).expand(-1, self.stack.count)
         if throw:
             raise_unless_converged(status)
-        field = Field(torch.stack([f.u for f in found]).unsqueeze(1), self.problem.mesh_domain.mesh, ("u",))  # type: ignore[arg-type]
+        field = Field(torch.stack([f.u for f in found]).unsqueeze(1), self.problem.mesh_domain.mesh, ("u",))
         stats = {
             "fields_seconds": torch.tensor([f.seconds[0] for f in found]),
             "system_seconds": torch.tensor([f.seconds[1] for f in found]),
