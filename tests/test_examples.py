@@ -75,7 +75,7 @@ def test_transient_heat(tmp_path: Path) -> None:
 
 
 def test_a_coefficient_is_recovered_from_the_boundary() -> None:
-    found = load("coefficient_recovery").recover(refinements=2, count=12)
+    found = load("coefficient_recovery").recover(refinements=3, count=12, steps=5)
     assert found["gradient"] < 1e-5
-    assert 0.8 < found["misfit"] < 1.05
+    assert 0.8 < found["misfit"] < 1.2
     assert found["error"] < 0.9  # of the logarithm: what the rim does not see is not recovered

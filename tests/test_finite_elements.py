@@ -127,7 +127,7 @@ def orders(
         seen.append(errors(found, u, exact))
     logs = np.log(np.array(seen))
     steps = np.log(1.0 / np.array(sizes))
-    return [np.polyfit(steps, logs[:, i], 1)[0] for i in range(2)]
+    return [float(np.polyfit(steps, logs[:, i], 1)[0]) for i in range(2)]
 
 
 CASES = [(name, kind) for name in FORMS for kind in ("dirichlet", "neumann", "robin", "flux")]

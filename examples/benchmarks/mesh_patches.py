@@ -138,7 +138,7 @@ def trained(expert: ps.MeshMixture, steps: int, seed: int) -> float:
 
 def headline(report: Report) -> None:
     """16 METIS patches, at most 32 fields each, held-out coefficients."""
-    n, cases, steps = (72, 8, 60) if report.quick else (145, 50, 200)
+    n, cases, steps = (56, 4, 10) if report.quick else (145, 50, 60)
     problem = problem_on(n)
     mesh = problem.domain.mesh  # type: ignore[union-attr]
     held_out = ps.RandomInclusions(mesh, 8)(cases, torch.Generator().manual_seed(10_000))
@@ -155,7 +155,7 @@ def headline(report: Report) -> None:
         ("tied", tied, 32),
     ):
         untrained, worst, jumped, took = [], [], [], []
-        for seed in SEEDS:
+        for seed in SEEDS[: 1 if report.quick else 3]:
             expert = mixture(problem, 16, n_basis, seed, coupling=coupling)
             untrained.append(max(measured(expert, held_out, exact)[0]))
             training = trained(expert, steps, seed)
@@ -170,7 +170,7 @@ def headline(report: Report) -> None:
             report.add(f"{name}: jump of the joined field over max |u|", 0.0, 1e-3, "", "one function by construction")
             report.add(f"{name}: neighbours' own fields differ by, over max |u|", statistics.median(jumped), None, "")
         else:
-            report.add(f"{name}: jump over max |u|", statistics.median(jumped), 1e-3, "")
+            report.add(f"{name}: jump over max |u|", statistics.median(jumped), 3e-3 if report.quick else 1e-3)
         report.add(f"{name}: seconds for each case", statistics.median(took), None, "s")
     bare = mixture(problem, 16, 32, 0, fields=ps.NetworkFields())
     report.add("network's fields as they are, N = 32, untrained: worst error", max(measured(bare, held_out, exact)[0]))
@@ -194,7 +194,7 @@ def patches(report: Report) -> None:
         error, seconds = {}, {}
         for count in (1, 4, 16, 64):
             runs = []
-            for seed in SEEDS:
+            for seed in SEEDS[: 1 if report.quick else 3]:
                 expert = mixture(problem, count, UNKNOWNS // count, seed, fields=fields)
                 measured(expert, held_out[:1], exact)  # what is made once
                 runs.append(measured(expert, held_out, exact))
