@@ -134,7 +134,11 @@ CASES = [(name, kind) for name in FORMS for kind in ("dirichlet", "neumann", "ro
 CASES = [(n, k) for n, k in CASES if not (n == "elasticity" and k in ("neumann", "robin"))]
 
 
-@pytest.mark.parametrize(("name", "kind"), CASES)
+# Newton's method takes several assemblies: one boundary type here, all of them among the slow tests
+QUICK = [case for case in CASES if case[0] != "nonlinear" or case[1] == "robin"]
+
+
+@pytest.mark.parametrize(("name", "kind"), QUICK)
 @pytest.mark.parametrize("order", [1, 2])
 def test_order_on_triangles(name: str, kind: str, order: int) -> None:
     sizes = (8, 12, 16) if name == "nonlinear" else (12, 18, 27)
@@ -147,7 +151,7 @@ def test_order_on_triangles(name: str, kind: str, order: int) -> None:
 @pytest.mark.parametrize(("name", "kind"), CASES)
 @pytest.mark.parametrize("order", [1, 2])
 def test_order_on_tetrahedra(name: str, kind: str, order: int) -> None:
-    sizes = (6, 9, 12) if order == 1 else (4, 6, 8)
+    sizes = (8, 12, 16) if order == 1 else (5, 7, 10)
     in_l2, in_h1 = orders(FORMS[name]("xyz"), order, kind, sizes, cube)
     assert abs(in_l2 - (order + 1)) < 0.1
     assert abs(in_h1 - order) < 0.1
@@ -187,7 +191,7 @@ def patch_error(make: Any, axes: str, order: int) -> float:
         form = FORMS[name](axes)
         fields = [exact, lambda c: 2 * exact(c) - 0.3, lambda c: -exact(c)][: len(form.field_names)]
         for kind in (kind for n, kind in CASES if n == name):
-            found = discrete(form, fields, make(3), order, kind)
+            found = discrete(form, fields, make(3 if axes == "xy" else 2), order, kind)
             u, _ = solve_steady(found, cases_of(found.problem, {})[0])
             where = dict(zip(axes, found.space.locations.unbind(1), strict=True))
             truth = torch.cat([f(where) for f in fields])
@@ -307,7 +311,7 @@ def test_transient_nonlinear_follows_the_strong_form() -> None:
         for problem in (strong, ps.Problem(weak, domain, conditions))
     ]
     assert torch.allclose(*ends, rtol=1e-9)
-    assert float(ends[0].min()) > 0.15
+    assert float(ends[0][0, 0, -1].min()) > 0.15
 
 
 def test_statuses_and_batches() -> None:
