@@ -4,15 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, final
+from typing import TYPE_CHECKING, Any, final
 
 import torch
 from torch import Tensor
 
 from pdesolve.discretization.finite_elements.discrete_problem import DiscreteProblem
 from pdesolve.discretization.finite_elements.method import FiniteElements, cases_of
-from pdesolve.discretization.finite_elements.steady import solve_steady
-from pdesolve.discretization.finite_elements.time_stepping import solve_transient
 from pdesolve.domains.mesh_in_time import MeshInTime
 from pdesolve.domains.mesh_values import AbstractMeshValues
 from pdesolve.domains.simplex_mesh import SimplexMesh
@@ -20,11 +18,13 @@ from pdesolve.experts.abstract import AbstractExpert
 from pdesolve.experts.mesh_mixture import check_mesh
 from pdesolve.experts.provenance import provenance
 from pdesolve.field import Field
-from pdesolve.linalg import AbstractLinearSolver
 from pdesolve.problem import Problem
-from pdesolve.root_finding import Newton
 from pdesolve.solution import Solution
 from pdesolve.status import raise_unless_converged
+
+if TYPE_CHECKING:
+    from pdesolve.linalg import AbstractLinearSolver
+    from pdesolve.root_finding import Newton
 
 
 @final
@@ -127,9 +127,13 @@ class ClassicalExpert(AbstractExpert):
         return space.at_nodes(u.unflatten(-1, (self.discrete.n_fields, space.size)).movedim(-2, 0))
 
     def _steady(self, case: Any) -> tuple[Tensor, Tensor]:
+        from pdesolve.discretization.finite_elements.steady import solve_steady  # solvers load when they are used
+
         return solve_steady(self.discrete, case, self.method.solver, self.method.newton, throw=False)
 
     def _transient(self, case: Any) -> tuple[Tensor, Tensor]:
+        from pdesolve.discretization.finite_elements.time_stepping import solve_transient
+
         method = self.method
         return solve_transient(
             self.discrete, case, method.discretization.time, method.solver, method.newton, throw=False

@@ -24,7 +24,6 @@ from pdesolve.experts.patch_features import PatchFeatures
 from pdesolve.experts.patch_fields import AbstractPatchFields, EquationFields
 from pdesolve.experts.provenance import provenance
 from pdesolve.field import Field
-from pdesolve.linalg import linear_solve
 from pdesolve.linalg.operators.abstract import AbstractLinearOperator
 from pdesolve.linalg.operators.block_sparse import BlockSparseOperator
 from pdesolve.linalg.operators.dense import DenseOperator
@@ -208,6 +207,8 @@ class MeshMixture(AbstractExpert):
         r is orthogonal to the span of the experts, so these are an additive Schwarz estimate of the error in the energy
         norm (Toselli & Widlund, *Domain Decomposition Methods*, 2005, section 2.5): no solution is needed.
         """
+        from pdesolve.linalg import linear_solve
+
         stack = self.stack
         free = (~stack.border & ~self._fixed).nonzero().squeeze(1)
         inside, kept = stack.interior(found.matrix.pattern, free)
@@ -255,6 +256,8 @@ def check_mesh(problem: Problem, mesh: object) -> None:
 
 def _solved(system: GalerkinSystem) -> tuple[Tensor, Tensor]:
     """Weights (K, N) and status, in unknowns in which each patch's own block is the identity on its range."""
+    from pdesolve.linalg import linear_solve  # solvers load when they are used
+
     count, n = system.right.shape
     with torch.no_grad():
         whiten, dead = _whitening(system.diagonal)

@@ -4,15 +4,17 @@ from __future__ import annotations
 
 import abc
 from dataclasses import dataclass
-from typing import final
+from typing import TYPE_CHECKING, final
 
 import torch
 from torch import Tensor
 
 from pdesolve.domains.geometry import positive_int
 from pdesolve.experts.mesh_stack import PatchStack
-from pdesolve.linalg import AbstractLinearSolver, linear_solve
 from pdesolve.linalg.operators.sparse import SparseOperator
+
+if TYPE_CHECKING:
+    from pdesolve.linalg import AbstractLinearSolver
 
 
 @dataclass(frozen=True, eq=False)
@@ -97,6 +99,8 @@ class EquationFields(AbstractPatchFields):
     def make(
         self, stack: PatchStack, matrix: SparseOperator, load: Tensor, fixed: Tensor, seeds: Tensor
     ) -> PatchFields:
+        from pdesolve.linalg import linear_solve  # solvers load when they are used
+
         border = stack.border & ~fixed
         free = (~border & ~fixed).nonzero().squeeze(1)
         outside = torch.where(border, seeds, 0.0)

