@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING, Any, final
 import torch
 from torch import Tensor
 
-from pdesolve.discretization.finite_elements.discrete_problem import DiscreteProblem
 from pdesolve.discretization.finite_elements.method import FiniteElements, cases_of
 from pdesolve.domains.mesh_in_time import MeshInTime
 from pdesolve.domains.mesh_values import AbstractMeshValues
@@ -23,6 +22,7 @@ from pdesolve.solution import Solution
 from pdesolve.status import raise_unless_converged
 
 if TYPE_CHECKING:
+    from pdesolve.discretization.finite_elements.discrete_problem import DiscreteProblem
     from pdesolve.linalg import AbstractLinearSolver
     from pdesolve.root_finding import Newton
 

@@ -6,14 +6,12 @@ import time
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any, final
+from typing import TYPE_CHECKING, Any, final
 
 import torch
 from torch import Tensor, nn
 
-from pdesolve.discretization.finite_elements.discrete_problem import DiscreteProblem
 from pdesolve.discretization.finite_elements.method import FiniteElements, cases_of
-from pdesolve.discretization.finite_elements.weak_form import Case
 from pdesolve.domains.mesh_decomposition import MeshDecomposition
 from pdesolve.domains.mesh_values import AbstractMeshValues
 from pdesolve.domains.simplex_mesh import SimplexMesh
@@ -31,6 +29,10 @@ from pdesolve.linalg.operators.sparse import SparseOperator
 from pdesolve.problem import Problem
 from pdesolve.solution import Solution
 from pdesolve.status import raise_unless_converged
+
+if TYPE_CHECKING:
+    from pdesolve.discretization.finite_elements.discrete_problem import DiscreteProblem
+    from pdesolve.discretization.finite_elements.weak_form import Case
 
 _RANK = 1e-12  # eigenvalues of a patch's scaled Gram matrix below this part of the largest count as none
 _SYMMETRIC = 1e-10

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import final
+from typing import TYPE_CHECKING, final
 
 import torch
 from torch import Tensor
 
-from pdesolve.discretization.finite_elements.weak_form import Case
 from pdesolve.domains.mesh_values import CellValues
 from pdesolve.experts.mesh_stack import PatchStack
+
+if TYPE_CHECKING:
+    from pdesolve.discretization.finite_elements.weak_form import Case
 
 
 @final

@@ -4,18 +4,20 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
-from typing import final
+from typing import TYPE_CHECKING, final
 
 import torch
 from torch import Tensor
 
-from pdesolve.discretization.finite_elements.discrete_problem import DiscreteProblem
-from pdesolve.discretization.finite_elements.space import FiniteElementSpace, check_order
+from pdesolve.discretization.finite_elements.order import check_order
 from pdesolve.discretization.finite_elements.stabilisation import AbstractStabilisation, Unstabilised
 from pdesolve.discretization.finite_elements.time_scheme import BDF2, AbstractTimeScheme
-from pdesolve.discretization.finite_elements.weak_form import Case
 from pdesolve.domains.mesh_values import AbstractMeshValues
 from pdesolve.problem import Problem
+
+if TYPE_CHECKING:
+    from pdesolve.discretization.finite_elements.discrete_problem import DiscreteProblem
+    from pdesolve.discretization.finite_elements.weak_form import Case
 
 
 @final
@@ -51,6 +53,9 @@ class FiniteElements:
         Raises:
             TypeError, ValueError: as ``DiscreteProblem`` and ``FiniteElementSpace``.
         """
+        from pdesolve.discretization.finite_elements.discrete_problem import DiscreteProblem  # loads when first used
+        from pdesolve.discretization.finite_elements.space import FiniteElementSpace
+
         space = FiniteElementSpace(problem.mesh_domain.mesh, self.order)
         return DiscreteProblem(problem, space, self.stabilisation)
 

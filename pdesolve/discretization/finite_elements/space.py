@@ -11,11 +11,10 @@ import torch
 from torch import Tensor
 
 from pdesolve.discretization.finite_elements.element_table import ElementTable, table_of
+from pdesolve.discretization.finite_elements.order import check_order
 from pdesolve.domains.simplex_mesh import SimplexMesh
 from pdesolve.domains.skfem_mesh import skfem_order
 from pdesolve.pde.divergence_form import second_terms
-
-ORDERS = (1, 2)
 
 
 @final
@@ -131,11 +130,3 @@ class FiniteElementSpace:
         slopes = torch.stack([torch.as_tensor(f[0].grad) for f in there.basis], -1)  # (i, cell, k, L)
         second = torch.einsum("ickl,kjc->ijcl", slopes, shares)
         return {term: second[axes.index(term[0]), axes.index(term[1])] for term in second_terms("".join(axes))}
-
-
-def check_order(order: object) -> None:
-    """Raise unless there are elements of this order."""
-    if isinstance(order, bool) or not isinstance(order, int):
-        raise TypeError(f"the order of finite elements must be an integer, got {order!r}")
-    if order not in ORDERS:
-        raise ValueError(f"finite elements of order 1 and 2 are carried, not {order}: use order=2 and a finer mesh")

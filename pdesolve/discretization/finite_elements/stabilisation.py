@@ -5,23 +5,16 @@ from __future__ import annotations
 import abc
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import final
+from typing import TYPE_CHECKING, final
 
 import torch
 from torch import Tensor
 
-from pdesolve.discretization.finite_elements.weak_form import (
-    Case,
-    Density,
-    Integrand,
-    State,
-    parameters_at,
-    plain,
-    points_at,
-    variables,
-)
 from pdesolve.namespace import Namespace
 from pdesolve.pde.divergence_form import AbstractDivergenceForm, second_terms
+
+if TYPE_CHECKING:
+    from pdesolve.discretization.finite_elements.weak_form import Case, Density, Integrand, State
 
 
 class AbstractStabilisation(abc.ABC):
@@ -73,6 +66,14 @@ class StreamlineUpwind(AbstractStabilisation):
     def stabilised(
         self, integrand: Integrand, form: AbstractDivergenceForm, case: Case, time: float | None
     ) -> Integrand:
+        from pdesolve.discretization.finite_elements.weak_form import (  # assembly loads when it is first used
+            Integrand,
+            parameters_at,
+            plain,
+            points_at,
+            variables,
+        )
+
         if integrand.fields != 1:
             raise ValueError("StreamlineUpwind covers one field: use FiniteElements without stabilisation for a system")
         table, axes = integrand.table, integrand.axes
