@@ -14,7 +14,6 @@ from pdesolve.domains import (
     Decomposition,
     GradedSampler,
     Interval,
-    MeshDecomposition,
     OverlappingDecomposition,
     Patch,
     Rectangle,
@@ -24,8 +23,6 @@ from pdesolve.domains import (
     TimeInterval,
     UniformSampler,
     cartesian_decomposition,
-    graph_decomposition,
-    read_mesh,
 )
 from pdesolve.experts.abstract import AbstractExpert
 from pdesolve.experts.assignment import AbstractAssignment, OnePerPatch, Shared
@@ -164,7 +161,6 @@ __all__ = [
     "LevenbergMarquardt",
     "LogUniform",
     "MassBalance",
-    "MeshDecomposition",
     "MethodOfLines",
     "MixtureOfExperts",
     "Neumann",
@@ -214,11 +210,9 @@ __all__ = [
     "diffusion_sorption_function_frame",
     "diffusion_sorption_problem",
     "generic_frame",
-    "graph_decomposition",
     "load_expert",
     "minimise",
     "parametric_expert",
-    "read_mesh",
     "read_pdebench",
     "reference_solution",
     "resume",
