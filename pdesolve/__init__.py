@@ -14,6 +14,7 @@ from pdesolve.domains import (
     Decomposition,
     GradedSampler,
     Interval,
+    MeshDecomposition,
     OverlappingDecomposition,
     Patch,
     Rectangle,
@@ -23,6 +24,8 @@ from pdesolve.domains import (
     TimeInterval,
     UniformSampler,
     cartesian_decomposition,
+    graph_decomposition,
+    read_mesh,
 )
 from pdesolve.experts.abstract import AbstractExpert
 from pdesolve.experts.assignment import AbstractAssignment, OnePerPatch, Shared
@@ -161,6 +164,7 @@ __all__ = [
     "LevenbergMarquardt",
     "LogUniform",
     "MassBalance",
+    "MeshDecomposition",
     "MethodOfLines",
     "MixtureOfExperts",
     "Neumann",
@@ -210,9 +214,11 @@ __all__ = [
     "diffusion_sorption_function_frame",
     "diffusion_sorption_problem",
     "generic_frame",
+    "graph_decomposition",
     "load_expert",
     "minimise",
     "parametric_expert",
+    "read_mesh",
     "read_pdebench",
     "reference_solution",
     "resume",
