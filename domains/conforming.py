@@ -74,10 +74,9 @@ def _check_hanging(nodes: Array, places: Array, facets: Array, corner: Array) ->
     reach = np.linalg.norm(corner - middle[:, None], axis=2).max(1)
     distance, near = cKDTree(places).query(middle, k=min(CANDIDATES, len(nodes)))
     near = near.reshape(len(facets), -1)
-    possible = np.asarray(distance).reshape(near.shape) < reach[:, None] * (1 - SLACK)
-    for i in range(facets.shape[1]):
-        possible &= nodes[near] != facets[:, i, None]
-    facet, k = possible.nonzero()
+    facet, k = (np.asarray(distance).reshape(near.shape) < reach[:, None] * (1 - SLACK)).nonzero()
+    other = (nodes[near[facet, k], None] != facets[facet]).all(1)
+    facet, k = facet[other], k[other]
     inside = _within(places[near[facet, k]], corner[facet])
     if inside.any():
         first = int(inside.argmax())

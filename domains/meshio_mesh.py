@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from pdesolve.domains.conforming import check_conforming
-from pdesolve.domains.simplex_check import check_range
+from pdesolve.domains.simplex_check import InvertedCellsError, check_range
 from pdesolve.domains.simplex_mesh import SimplexMesh
 from pdesolve.domains.simplex_repair import drop_unused, turn_cells
 from pdesolve.domains.simplex_topology import Array, row_keys
@@ -85,11 +85,13 @@ def _assembled(mesh: Any, kind: str, points: Tensor) -> SimplexMesh:
         cells, subdomains = _each_once(cells, CORNERS[kind], len(points), subdomains)
     points, cells, number = drop_unused(points, cells)
     boundaries = {name: _distinct(_renumbered(rows, number, name), len(points)) for name, rows in boundaries.items()}
-    cells = turn_cells(points, cells)
     lost = sorted(set(mesh.field_data) - set(boundaries) - set(subdomains))
     if lost:
         _log.warning("no facet or cell has the name %s: it names nothing in this mesh", ", ".join(lost))
-    result = SimplexMesh(points, cells, boundaries, subdomains)
+    try:
+        result = SimplexMesh(points, cells, boundaries, subdomains)
+    except InvertedCellsError:  # rather than look at every cell twice
+        result = SimplexMesh(points, turn_cells(points, cells), boundaries, subdomains)
     check_conforming(result)
     return _with_node_sets(result, mesh.point_sets, number)
 

@@ -16,13 +16,17 @@ from pdesolve.domains.simplex_topology import (
     SHAPES,
     CellShape,
     facet_nodes_of,
-    measures_and_sizes,
     row_keys,
+    signed_measures,
     turned_keys,
 )
 
 FLAT = 1e-14
 """Measure over (longest side)^d below which a cell is degenerate: what rounding leaves of a flat one."""
+
+
+class InvertedCellsError(ValueError):
+    """Cells whose nodes are ordered the wrong way round, which ``turn_cells`` mends."""
 
 
 def check_points(points: Any) -> Tensor:
@@ -54,7 +58,8 @@ def check_cells(points: Tensor, cells: Any) -> Tensor:
     if not bool(used.all()):
         node, count = int((~used).nonzero()[0]), int((~used).sum())
         raise ValueError(f"{count} points belong to no cell, the first is {node}: drop them (drop_unused does)")
-    _check_distinct(cells)
+    if SHAPES[space, int(cells.shape[1])][1] == 2:  # of linear cells a node twice leaves no measure
+        _check_distinct(cells)
     _check_measures(points, cells)
     return _kept(cells)
 
@@ -185,18 +190,25 @@ def _check_distinct(cells: Tensor) -> None:
 
 def _check_measures(points: Tensor, cells: Tensor) -> None:
     dimension, _ = SHAPES[int(points.shape[1]), int(cells.shape[1])]
-    measures, sizes = measures_and_sizes(points, cells[:, : dimension + 1])
-    flat = ~(measures.abs() > FLAT * sizes)  # also NaN, of coordinates whose products overflow
-    if bool(flat.any()):
-        row = int(flat.nonzero()[0])
+    corners = cells[:, : dimension + 1]
+    measures = signed_measures(points, corners)
+    extent = (points.amax(0) - points.amin(0)).amax()
+    # few are small beside the whole mesh; NaN, of coordinates whose products overflow, is among them
+    small = (~(measures.abs() > FLAT * extent**dimension)).nonzero().squeeze(1)
+    vertex = points[corners[small]]
+    size = (vertex.amax(1) - vertex.amin(1)).amax(1) ** dimension
+    flat = small[~(measures[small].abs() > FLAT * size)]
+    if len(flat):
+        _check_distinct(cells)
+        row = int(flat[0])
         raise ValueError(
-            f"cell {row} is degenerate, its measure is {float(measures[row]):.3g} ({int(flat.sum())} such cells): "
-            "remove or remesh it"
+            f"cell {row} is degenerate, its measure is {float(measures[row]):.3g} ({len(flat)} such cells): remove or "
+            "remesh it"
         )
     inverted = measures < 0
     if bool(inverted.any()):
         row = int(inverted.nonzero()[0])
-        raise ValueError(
+        raise InvertedCellsError(
             f"cell {row} is inverted, its measure is {float(measures[row]):.3g} ({int(inverted.sum())} such cells): "
             "order its nodes the other way (turn_cells does)"
         )

@@ -204,9 +204,12 @@ def facet_owners(corners: Tensor, facets: Tensor, n_points: int) -> tuple[Tensor
         Cells and places, (F,) each.
     """
     dimension = corners.shape[1] - 1
-    marked = torch.zeros(n_points, dtype=torch.bool)
-    marked[facets.reshape(-1)] = True
-    near = (marked[corners].sum(1) >= dimension).nonzero().squeeze(1)
+    marked = torch.zeros(n_points, dtype=torch.int8)
+    marked[facets.reshape(-1)] = 1
+    count = torch.zeros(len(corners), dtype=torch.int8)
+    for column in corners.unbind(1):
+        count += marked[column]
+    near = (count >= dimension).nonzero().squeeze(1)
     table = corners[near][:, torch.tensor(FACETS[dimension])].flatten(0, 1).sort(1).values
     place = find_rows(facets.sort(1).values, table, n_points)
     found = place >= 0
@@ -243,20 +246,12 @@ def signed_measures(points: Tensor, corners: Tensor) -> Tensor:
     Returns:
         (C,).
     """
-    measures: Tensor = measures_and_sizes(points, corners)[0]
-    return measures
-
-
-def measures_and_sizes(points: Tensor, corners: Tensor) -> tuple[Tensor, Tensor]:
-    """``signed_measures``, and of each cell the largest |v_i - v_0|∞ to the power of its dimension."""
-    measures, sizes = points.new_empty(2, len(corners)).unbind()
+    measures = points.new_empty(len(corners))
     columns = points.T.contiguous()
     for start in range(0, len(corners), BLOCK):  # what a block needs stays in the processor's cache
         vertex = columns[:, corners[start : start + BLOCK].T.contiguous()]  # (d, corner, cell)
-        sides = vertex[:, 1:] - vertex[:, :1]
-        measures[start : start + BLOCK] = _measure(sides)
-        sizes[start : start + BLOCK] = sides.abs().amax((0, 1)) ** sides.shape[1]
-    return measures, sizes
+        measures[start : start + BLOCK] = _measure(vertex[:, 1:] - vertex[:, :1])
+    return measures
 
 
 def _measure(sides: Tensor) -> Tensor:

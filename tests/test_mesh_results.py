@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import math
+import re
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 
@@ -151,3 +153,13 @@ def test_a_field_of_nothing_finite_is_drawn(tmp_path: Path) -> None:
         mesh = MADE[kind]()
         field = Field(torch.full((1, 1, mesh.n_nodes), math.inf), mesh, ("u",))
         plot_field(Solution(field, torch.ones(1, 1, dtype=torch.int64)), tmp_path / f"{kind}.png")
+
+
+def test_the_page_on_meshes_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    tests = Path(__file__).resolve().parent
+    shutil.copy(tests / "meshes" / "block_quadratic_41.msh", tmp_path / "part.msh")
+    monkeypatch.chdir(tmp_path)
+    page = (tests.parent / "docs" / "meshes.md").read_text(encoding="utf-8")
+    (code,) = re.findall(r"```python\n(.*?)```", page, re.S)
+    exec(compile(code, "docs/meshes.md", "exec"), {})
+    assert (tmp_path / "patches.png").exists()

@@ -108,3 +108,111 @@ def test_points_in_any_order_reach_scikit_fem(pair: tuple[Any, SimplexMesh]) -> 
     assert float(x @ (mass @ x)) == pytest.approx(1 / 3, abs=1e-12)
     for name in mesh.boundaries:
         assert len(made.boundaries[name]) == len(mesh.boundary(name))
+
+
+def square() -> tuple[torch.Tensor, torch.Tensor]:
+    points = torch.tensor([[0.0, 0.0], [1.0, 0.0], [1.0, 1.0], [0.0, 1.0]], dtype=torch.float64)
+    return points, torch.tensor([[0, 1, 2], [0, 2, 3]])
+
+
+def curved() -> tuple[torch.Tensor, torch.Tensor]:
+    """One quadratic triangle."""
+    points = torch.tensor([[0, 0], [1, 0], [0, 1], [0.5, 0], [0.5, 0.5], [0, 0.5]], dtype=torch.float64)
+    return points, torch.tensor([[0, 1, 2, 3, 4, 5]])
+
+
+FAULTS: dict[str, tuple[Any, type[Exception], str]] = {
+    "points of float32": (lambda p, c: SimplexMesh(p.float(), c), TypeError, "float64"),
+    "points of whole numbers": (lambda p, c: SimplexMesh(p.long(), c), TypeError, "float64"),
+    "points in one dimension": (lambda p, c: SimplexMesh(p[:, :1], c), ValueError, r"\(P, 2\) or \(P, 3\)"),
+    "points that require a gradient": (lambda p, c: SimplexMesh(p.requires_grad_(), c), ValueError, "detach"),
+    "no points": (lambda p, c: SimplexMesh(p[:0], c), ValueError, "P > 0"),
+    "cells of int32": (lambda p, c: SimplexMesh(p, c.int()), TypeError, "int64"),
+    "no cells": (lambda p, c: SimplexMesh(p, c[:0]), ValueError, "C > 0"),
+    "cells of five nodes": (lambda p, c: SimplexMesh(p, c[:, [0, 1, 2, 0, 1]]), ValueError, "one of 3, 6"),
+    "unused points": (lambda p, c: SimplexMesh(p, c[:1]), ValueError, "1 points belong to no cell.*drop_unused"),
+    "inverted": (lambda p, c: SimplexMesh(p, c[:, [1, 0, 2]]), ValueError, "inverted.*turn_cells"),
+    "huge coordinates": (lambda p, c: SimplexMesh(p * 1e300, c), ValueError, "degenerate"),
+    "unknown facet": (lambda p, c: SimplexMesh(p, c, {"a": torch.tensor([[1, 3]])}), ValueError, "facet 0 of .*'a'"),
+    "facet out of range": (lambda p, c: SimplexMesh(p, c, {"a": torch.tensor([[1, 9]])}), ValueError, "0 to 3"),
+    "facet twice": (lambda p, c: SimplexMesh(p, c, {"a": torch.tensor([[0, 1], [1, 0]])}), ValueError, "twice"),
+    "facets of three": (lambda p, c: SimplexMesh(p, c, {"a": torch.tensor([[0, 1, 2]])}), ValueError, r"\(F, 2\)"),
+    "a name that is none": (lambda p, c: SimplexMesh(p, c, {"": torch.tensor([[0, 1]])}), TypeError, "text"),
+    "a number for a name": (lambda p, c: SimplexMesh(p, c, {}, {3: torch.tensor([0])}), TypeError, "text"),
+    "a cell twice": (lambda p, c: SimplexMesh(p, c, {}, {"a": torch.tensor([0, 0])}), ValueError, "twice"),
+    "a cell too many": (lambda p, c: SimplexMesh(p, c, {}, {"a": torch.tensor([2])}), ValueError, "0 to 1.*cells"),
+    "a table of cells": (lambda p, c: SimplexMesh(p, c, {}, {"a": torch.tensor([[0]])}), ValueError, r"\(n,\)"),
+}
+
+
+@pytest.mark.parametrize("name", FAULTS)
+def test_what_is_no_mesh_is_refused(name: str) -> None:
+    make, error, match = FAULTS[name]
+    with pytest.raises(error, match=match) as caught:
+        make(*square())
+    assert "\n" not in str(caught.value)
+
+
+def test_an_unknown_name_gives_the_nearest() -> None:
+    mesh = SimplexMesh(*square(), {"inlet": torch.tensor([[0, 3]])}, {"steel": torch.tensor([1])})
+    for find in (mesh.boundary, mesh.boundary_nodes, mesh.facet_index):
+        with pytest.raises(ValueError, match="did you mean 'inlet'"):
+            find("inlte")
+    with pytest.raises(ValueError, match="did you mean 'steel'"):
+        mesh.subdomain("steal")
+
+
+def test_a_facet_between_cells_and_an_empty_boundary_are_allowed() -> None:
+    mesh = SimplexMesh(*square(), {"cut": torch.tensor([[2, 0]]), "none": torch.empty(0, 2, dtype=torch.int64)})
+    assert mesh.facets.cells[mesh.facet_index("cut")].sort(1).values.tolist() == [[0, 1]]
+    assert mesh.boundary("none").shape == (0, 2)
+    assert mesh.to_skfem().boundaries["none"].shape == (0,)
+
+
+def test_faults_of_quadratic_cells_are_found() -> None:
+    points, cells = curved()
+    SimplexMesh(points, cells)
+    bent = points.clone()
+    bent[4] = torch.tensor([0.1, 0.1])
+    with pytest.raises(ValueError, match="curved edges"):
+        SimplexMesh(bent, cells)
+    more = torch.tensor([[1, 1], [0.5, 0.51], [1, 0.5], [0.5, 1]], dtype=torch.float64)
+    joined = torch.cat([points, more])
+    beside = torch.tensor([[1, 6, 2, 8, 9, 4]])
+    SimplexMesh(joined[[0, 1, 2, 3, 4, 5, 6, 8, 9]], torch.cat([cells, torch.tensor([[1, 6, 2, 7, 8, 4]])]))
+    with pytest.raises(ValueError, match="different nodes in its middle"):
+        SimplexMesh(joined, torch.cat([cells, beside.index_fill(1, torch.tensor([5]), 7)]))
+    with pytest.raises(ValueError, match="corner of another in the middle"):
+        SimplexMesh(joined[:9], torch.tensor([[0, 1, 2, 3, 4, 5], [1, 6, 2, 8, 7, 0]]))
+    with pytest.raises(ValueError, match="middle of two edges"):
+        SimplexMesh(joined[[0, 1, 2, 3, 4, 5, 6, 8]], torch.cat([cells, torch.tensor([[1, 6, 2, 7, 3, 4]])]))
+
+
+def test_large_numbers_of_points_take_the_long_way() -> None:
+    """Where three nodes do not fit one integer, facets are numbered first; the result is the same."""
+    from pdesolve.domains.simplex_topology import cell_facets, facet_nodes_of, facet_owners, turned_keys
+
+    mesh = SimplexMesh.from_skfem(skfem.MeshTet().refined(1))
+    corners = mesh.corners * 10**9
+    short, long = mesh.facets, cell_facets(corners, 10**12)
+    assert torch.equal(short.corners * 10**9, long.corners)
+    assert torch.equal(short.of_cell, long.of_cell)
+    assert torch.equal(short.cells.sort(1).values, long.cells.sort(1).values)
+    cell, side = facet_owners(mesh.corners, short.corners, mesh.n_nodes)
+    assert bool((short.of_cell[cell, side] == torch.arange(len(cell))).all())
+    keys = turned_keys(corners, 10**12)
+    facets = facet_nodes_of(np.unique(keys >> 1)[:5], corners, 10**12)
+    assert torch.equal(facets, long.corners[:5])
+    assert bool(((keys & 1).sum() - len(long.corners[long.cells[:, 1] >= 0])) >= 0)
+
+
+def test_a_mesh_is_its_own() -> None:
+    points, cells = square()
+    mesh = SimplexMesh(points, cells)
+    points += 1
+    assert mesh.box.lower == (0.0, 0.0)
+    with torch.inference_mode():
+        kept = SimplexMesh(*square())
+    weight = torch.ones(4, requires_grad=True, dtype=torch.float64)
+    (kept.points[:, 0] * weight).sum().backward()
+    assert kept.coordinates()["x"].tolist() == [0, 1, 1, 0]

@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import statistics
 import sys
-import tempfile
 import time
 from collections.abc import Sequence
 from functools import lru_cache
@@ -23,12 +22,12 @@ import torch
 from torch import Tensor
 
 import pdesolve as ps
-from pdesolve.domains import graph_decomposition, read_mesh
+from pdesolve.domains import graph_decomposition
 
 ROOT = Path(__file__).resolve().parents[2]
 sys.path[:0] = [str(ROOT / "tests"), str(ROOT / "examples"), str(Path(__file__).parent)]
 
-from report import Report, median_seconds, start  # noqa: E402 isort: skip
+from report import Report, start  # noqa: E402 isort: skip
 
 SEEDS = (0, 1, 2)
 UNKNOWNS = 512
@@ -247,29 +246,6 @@ def inverse(report: Report) -> None:
     report.add("relative error of the logarithm of the coefficient", statistics.median([f["error"] for f in found]))
 
 
-def reading(report: Report) -> None:
-    """A .msh file of tetrahedra, against meshio alone."""
-    import meshio
-    from manufactured import cube
-
-    n = 24 if report.quick else 56  # 6 n³ cells
-    mesh = cube(n, crooked=False)
-    names = {name: np.array([i + 1, 2]) for i, name in enumerate(mesh.boundaries)} | {"body": np.array([7, 3])}
-    faces = [mesh.boundary(name).numpy() for name in mesh.boundaries]
-    tags = [np.full(len(mesh.cells), 7), *(np.full(len(f), i + 1) for i, f in enumerate(faces))]
-    blocks = [("tetra", mesh.cells.numpy()), *(("triangle", f) for f in faces)]
-    data = {key: [t.astype(np.int32) for t in tags] for key in ("gmsh:physical", "gmsh:geometrical")}
-    with tempfile.TemporaryDirectory() as folder:
-        path = Path(folder) / "cube.msh"
-        written = meshio.Mesh(mesh.points.numpy(), blocks, cell_data=data, field_data=names)
-        meshio.write(path, written, file_format="gmsh22", binary=True)
-        theirs = median_seconds(lambda: meshio.read(path), 3, 1)
-        ours = median_seconds(lambda: read_mesh(path), 3, 1)
-    note = f"{ours:.2f} s and {theirs:.2f} s, {mesh.n_cells} cells"
-    bound = 6.0 if report.quick else 2.0
-    report.add("reading a .msh file: seconds over those of meshio alone", ours / theirs, bound, "", note)
-
-
 SECTIONS = {
     "orders": orders,
     "patch_test": patch_test,
@@ -277,7 +253,6 @@ SECTIONS = {
     "patches": patches,
     "metis": metis,
     "inverse": inverse,
-    "reading": reading,
 }
 
 

@@ -49,8 +49,7 @@ def plot_patches(decomposition: MeshDecomposition, path: FilePath) -> str:
     axes = make_axes(figure, shown, (1, 1))[0]
     # neighbours in number are rarely neighbours in space, but a shuffle parts the colours of those that are
     colour = (np.arange(count) * 0.61803398875) % 1.0
-    drawn = draw_cells(axes, shown, colour[owner.numpy()[cell.numpy()]], Normalize(0, 1), "turbo")
-    drawn.set_edgecolor("face")
+    draw_cells(axes, shown, colour[owner.numpy()[cell.numpy()]], Normalize(0, 1), "turbo")
     set_heading(
         figure, f"{count} patches  ·  imbalance {decomposition.imbalance:.3f}  ·  {decomposition.edge_cut} facets cut"
     )
@@ -140,7 +139,7 @@ def draw_nodes(axes: Axes, shown: SimplexMesh, values: Array, norm: Normalize, c
     finite = np.isfinite(values[triangles]).all(1)
     if shown.space_dimension == 3:
         means = np.where(finite, np.where(np.isfinite(values), values, 0.0)[triangles].mean(1), np.nan)
-        return _solid(axes, shown.points.numpy()[triangles], means, norm, colours)
+        return _solid(axes, shown, triangles, means, norm, colours)
     if not finite.all():
         grey = np.zeros(int((~finite).sum()))
         axes.tripcolor(_triangulation(shown, triangles[~finite]), facecolors=grey, cmap=_grey(), edgecolors="none")
@@ -163,7 +162,7 @@ def draw_cells(axes: Axes, shown: SimplexMesh, values: Array, norm: Normalize, c
     triangles = linear_triangles(shown)
     each = np.tile(values, len(triangles) // len(values))
     if shown.space_dimension == 3:
-        return _solid(axes, shown.points.numpy()[triangles], each, norm, matplotlib.colormaps[cmap])
+        return _solid(axes, shown, triangles, each, norm, matplotlib.colormaps[cmap])
     return axes.tripcolor(_triangulation(shown, triangles), facecolors=each, norm=norm, cmap=cmap, rasterized=True)
 
 
@@ -188,11 +187,17 @@ def _grey() -> Any:
     return ListedColormap([BAD])
 
 
-def _solid(axes: Any, corners: Array, values: Array, norm: Normalize, cmap: Any) -> Any:
+def _solid(axes: Any, shown: SimplexMesh, triangles: Array, values: Array, norm: Normalize, cmap: Any) -> Any:
     from mpl_toolkits.mplot3d.art3d import Poly3DCollection
 
-    drawn = Poly3DCollection(corners, cmap=cmap, norm=norm, linewidths=0.0, rasterized=True)
-    drawn.set_array(np.ma.masked_invalid(values))
+    corners = shown.points.numpy()[triangles]
+    # of a closed surface only what faces the viewer, edges not smoothed: what is behind would show through the seams
+    up, round_ = np.deg2rad(axes.elev), np.deg2rad(axes.azim)
+    towards = np.array([np.cos(up) * np.cos(round_), np.cos(up) * np.sin(round_), np.sin(up)])
+    seen = np.cross(corners[:, 1] - corners[:, 0], corners[:, 2] - corners[:, 0]) @ towards > 0
+    seen |= len(shown.outer_corners) > 0
+    drawn = Poly3DCollection(corners[seen], cmap=cmap, norm=norm, linewidths=0.0, antialiased=False, rasterized=True)
+    drawn.set_array(np.ma.masked_invalid(values[seen]))
     axes.add_collection3d(drawn)
     return drawn
 
