@@ -16,28 +16,12 @@ if __name__ != "pdesolve.domains":
 from pdesolve.domains.decomposition import Decomposition, cartesian_decomposition
 from pdesolve.domains.geometry import Boundary, Box, Cuboid, Interval, Rectangle, TimeInterval
 from pdesolve.domains.grid import StructuredGrid
-from pdesolve.domains.implicit_geometry import (
-    AbstractGeometry,
-    Ball,
-    BoxGeometry,
-    Disk,
-    ForeignGeometry,
-    Polygon,
-    SignedDistance,
-)
-from pdesolve.domains.mesh_decomposition import MeshDecomposition, MeshInterface, MeshPatch, graph_decomposition
 from pdesolve.domains.mesh_domain import MeshDomain
-from pdesolve.domains.mesh_file import MeshFileError, read_mesh, read_surface
 from pdesolve.domains.mesh_in_time import MeshInTime
-from pdesolve.domains.mesh_parts import components, extract, interface_between, surface, with_boundaries
-from pdesolve.domains.mesh_quality import MeshQuality, cell_quality, mesh_quality
 from pdesolve.domains.mesh_values import AbstractMeshValues, CellValues, NodeValues
-from pdesolve.domains.meshio_mesh import from_meshio, surface_from_meshio
-from pdesolve.domains.metis import metis_partition
 from pdesolve.domains.overlap import OverlappingDecomposition
 from pdesolve.domains.patch import AbstractDecomposition, Blend, Interface, Patch, Regions
 from pdesolve.domains.random_inclusions import RandomInclusions
-from pdesolve.domains.refine import refine, to_linear, to_quadratic
 from pdesolve.domains.sampling import (
     AbstractSampler,
     GradedSampler,
@@ -185,3 +169,15 @@ __all__ = [
     "turn_cells",
     "with_boundaries",
 ]
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOMES:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    value = getattr(import_module(f"{__name__}.{_HOMES[name]}"), name)
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted(__all__)
