@@ -12,7 +12,6 @@ import torch
 from torch import Tensor, nn
 
 from pdesolve.discretization.finite_elements.method import FiniteElements, cases_of
-from pdesolve.domains.mesh_decomposition import MeshDecomposition
 from pdesolve.domains.mesh_values import AbstractMeshValues
 from pdesolve.domains.simplex_mesh import SimplexMesh
 from pdesolve.experts.abstract import AbstractExpert
@@ -33,6 +32,7 @@ from pdesolve.status import raise_unless_converged
 if TYPE_CHECKING:
     from pdesolve.discretization.finite_elements.discrete_problem import DiscreteProblem
     from pdesolve.discretization.finite_elements.weak_form import Case
+    from pdesolve.domains.mesh_decomposition import MeshDecomposition
 
 _RANK = 1e-12  # eigenvalues of a patch's scaled Gram matrix below this part of the largest count as none
 _SYMMETRIC = 1e-10
@@ -103,6 +103,8 @@ class MeshMixture(AbstractExpert):
         features: PatchFeatures | None = None,
         method: FiniteElements | None = None,
     ) -> None:
+        from pdesolve.domains.mesh_decomposition import MeshDecomposition  # loads when it is first used
+
         super().__init__()
         mesh = problem.mesh_domain.mesh
         if decomposition.mesh is not mesh:

@@ -5,16 +5,19 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
+from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor
 from torch.nn.utils.rnn import pad_sequence
 
-from pdesolve.discretization.finite_elements.element_table import ElementTable
-from pdesolve.domains.mesh_decomposition import MeshDecomposition
 from pdesolve.linalg.elimination import Edge
 from pdesolve.linalg.operators.sparse import SparseOperator
 from pdesolve.linalg.operators.sparsity_pattern import SparsityPattern, Triplets
+
+if TYPE_CHECKING:
+    from pdesolve.discretization.finite_elements.element_table import ElementTable
+    from pdesolve.domains.mesh_decomposition import MeshDecomposition
 
 
 @dataclass(frozen=True, eq=False)
