@@ -225,6 +225,22 @@ class Box:
         hint = nearest_hint(str(name), allowed)
         raise ValueError(f"the box with axes {self.axes} has no boundary {name!r}; {hint}")
 
+    def probe(self, count: int, boundary: Boundary | None = None) -> Mapping[str, Tensor]:
+        """``count`` points spread over the box, on a face of it if one is given, by axis; float64.
+
+        Arguments:
+            count: how many.
+            boundary: the face, an end of time too.
+        """
+        unit = torch.linspace(0.0, 1.0, count, dtype=torch.float64)
+        points = {}
+        for i, axis in enumerate(self.axes):
+            lower, upper = self.bounds(axis)
+            points[axis] = lower + (upper - lower) * unit.roll(5 * i)
+            if boundary is not None and boundary.axis == axis:
+                points[axis] = torch.full_like(unit, boundary.position)
+        return points
+
     def split(self, axis: str, edges: Sequence[float]) -> tuple[Box, ...]:
         """Cut the box across one axis into ``len(edges) + 1`` boxes, in rising order.
 

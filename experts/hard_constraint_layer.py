@@ -135,13 +135,13 @@ class HardConstraintLayer(nn.Module):
         if not 0 < condition_weight < float("inf"):
             raise ValueError(f"condition_weight must be finite and > 0, got {condition_weight}")
         for what, domain in (("grid", discretization.grid), ("decomposition", decomposition)):
-            box = getattr(domain, "box", None) or getattr(domain, "domain", problem.domain)
-            if box != problem.domain:
-                raise ValueError(f"the {what} covers {box}, the problem {problem.domain}: make it from problem.domain")
+            box = getattr(domain, "box", None) or getattr(domain, "domain", problem.box)
+            if box != problem.box:
+                raise ValueError(f"the {what} covers {box}, the problem {problem.box}: make it from problem.domain")
         check_periodic_axes(problem, discretization)
         self.problem, self.discretization = problem, discretization
         self.rows = rows or RowCounts(2000)
-        self.decomposition = decomposition or cartesian_decomposition(discretization.grid or problem.domain, {})
+        self.decomposition = decomposition or cartesian_decomposition(discretization.grid or problem.box, {})
         self.coupling = coupling or Independent()
         self.lifting = lifting or NoLifting(problem.field_names)
         self.row_weight = row_weight or default_row_weight(problem)

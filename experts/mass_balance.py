@@ -57,7 +57,7 @@ class MassBalance(AbstractLinearConstraint):
         positive_int(self.quadrature, "quadrature")
 
     def rows(self, context: PatchContext) -> LinearConstraints:
-        domain, patches = context.problem.domain, context.decomposition.patches
+        domain, patches = context.problem.box, context.decomposition.patches
         if context.interfaces("t"):
             raise ValueError("MassBalance needs all of time in each patch: cut the domain along space only")
         grid, place = context.discretization.grid, context.generator.device

@@ -135,7 +135,7 @@ def interior_rows(context: PatchContext, count: int, weight: AbstractRowWeight) 
     problem, terms = context.problem, context.problem.trace.terms
     points = context.interior(count)
     function = _Equation(problem.pde, terms, tuple(context.parameters), tuple(points.coordinates))
-    omega = weight(points.coordinates, problem.domain) * points.share()
+    omega = weight(points.coordinates, problem.box) * points.share()
     return _rows(context, points, terms, function, context.columns(), omega, problem.trace.n_equations, "equation")
 
 

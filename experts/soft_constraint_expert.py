@@ -76,7 +76,7 @@ class SoftConstraintExpert(AbstractExpert):
         values = self.problem.batch_parameters(parameters, device=device_of(self))
         check_imposed(self.problem, self.backbone.lifting, values)
         batch = max((v.shape[0] for v in values.values()), default=1)
-        decomposition = cartesian_decomposition(self.problem.domain, {})
+        decomposition = cartesian_decomposition(self.problem.box, {})
         with torch.no_grad():
             ones = torch.ones(batch, 1, 1, dtype=torch.float64, device=device_of(self))
             field = evaluate(self.backbone, values, grid, decomposition, ones)

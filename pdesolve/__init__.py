@@ -1,32 +1,44 @@
 """pdesolve: PDEs solved by mixtures of experts that meet the equation as a hard constraint, in PyTorch."""
 
-from pdesolve.condition import AbstractCondition, Dirichlet, InitialCondition, Neumann, Periodic, Robin
+from pdesolve.condition import AbstractCondition, Dirichlet, Flux, InitialCondition, Neumann, Periodic, Robin
 from pdesolve.convex import ConvexAdjoint
 from pdesolve.discretization.abstract import AbstractDiscretization
 from pdesolve.discretization.ansatz import Ansatz
 from pdesolve.discretization.collocation import Collocation, ForwardMode, TaylorMode
 from pdesolve.discretization.finite_differences import FiniteDifferences
+from pdesolve.discretization.finite_elements.method import FiniteElements
+from pdesolve.discretization.finite_elements.stabilisation import StreamlineUpwind, Unstabilised
+from pdesolve.discretization.finite_elements.time_scheme import BDF2, ThetaMethod
 from pdesolve.discretization.fourier import FourierSpectral
 from pdesolve.domains import (
     AbstractSampler,
     Box,
+    CellValues,
     Cuboid,
     Decomposition,
     GradedSampler,
     Interval,
+    MeshDecomposition,
+    MeshDomain,
+    NodeValues,
     OverlappingDecomposition,
     Patch,
+    RandomInclusions,
     Rectangle,
+    SimplexMesh,
     SobolSampler,
     StructuredGrid,
     TimeInterval,
     UniformSampler,
     cartesian_decomposition,
+    graph_decomposition,
+    read_mesh,
 )
 from pdesolve.execution import AbstractExecution, Compiled, Eager
 from pdesolve.experts.abstract import AbstractExpert
 from pdesolve.experts.assignment import AbstractAssignment, OnePerPatch, Shared
 from pdesolve.experts.bounds import Bounds
+from pdesolve.experts.classical import Classical, ClassicalExpert
 from pdesolve.experts.coordinate_network import CoordinateNetwork
 from pdesolve.experts.coupling import AbstractCoupling, Independent, InterfaceRows
 from pdesolve.experts.fourier_neural_operator import FourierNeuralOperator
@@ -35,9 +47,13 @@ from pdesolve.experts.hard_constraint_expert import HardConstraintExpert
 from pdesolve.experts.hard_constraint_layer import HardConstraintLayer, LayerReport
 from pdesolve.experts.linear_constraint import AbstractLinearConstraint, Violation
 from pdesolve.experts.mass_balance import MassBalance
+from pdesolve.experts.mesh_coupling import AbstractMeshCoupling, BlendedPatches, SeparatePatches, TiedPatches
+from pdesolve.experts.mesh_mixture import MeshMixture
 from pdesolve.experts.mixture import MixtureOfExperts
 from pdesolve.experts.parametric import parametric_expert, soft_expert
 from pdesolve.experts.partition_of_unity import PartitionOfUnity
+from pdesolve.experts.patch_features import PatchFeatures
+from pdesolve.experts.patch_fields import AbstractPatchFields, EquationFields, NetworkFields
 from pdesolve.experts.row_weight import AbstractRowWeight, TimePower, Unweighted
 from pdesolve.experts.rows import RowCounts
 from pdesolve.experts.soft_constraint_expert import SoftConstraintExpert
@@ -64,11 +80,15 @@ from pdesolve.nonlinear.ridge import AbstractRidge, FixedRidge, RelativeRidge
 from pdesolve.nonlinear.whitening import Whitening
 from pdesolve.pde.abstract import AbstractPDE, FunctionPDE
 from pdesolve.pde.burgers import Burgers
+from pdesolve.pde.diffusion import Diffusion
 from pdesolve.pde.diffusion_sorption import DiffusionSorption
+from pdesolve.pde.divergence_form import AbstractDivergenceForm, DivergenceForm
+from pdesolve.pde.elasticity import LinearElasticity
 from pdesolve.pde.fisher_kpp import FisherKPP
 from pdesolve.pde.fitzhugh_nagumo import FitzHughNagumo
 from pdesolve.pde.heat import Heat
-from pdesolve.problem import AbstractDistribution, Family, LogUniform, Problem, ProblemFamily, Uniform
+from pdesolve.pde.heat_conduction import HeatConduction
+from pdesolve.problem import AbstractDistribution, Family, LogUniform, MeshFamily, Problem, ProblemFamily, Uniform
 from pdesolve.reference import (
     MethodOfLines,
     diffusion_sorption_family,
@@ -98,6 +118,7 @@ from pdesolve.unrolled import UnrolledAdjoint
 __version__ = "0.1.0"
 
 __all__ = [
+    "BDF2",
     "AbstractAdjoint",
     "AbstractAssignment",
     "AbstractCondition",
@@ -105,23 +126,30 @@ __all__ = [
     "AbstractCoupling",
     "AbstractDiscretization",
     "AbstractDistribution",
+    "AbstractDivergenceForm",
     "AbstractExecution",
     "AbstractExpert",
     "AbstractLifting",
     "AbstractLinearConstraint",
+    "AbstractMeshCoupling",
     "AbstractNonlinearSolver",
     "AbstractPDE",
+    "AbstractPatchFields",
     "AbstractRidge",
     "AbstractRowWeight",
     "AbstractSampler",
     "AdditiveLifting",
     "Ansatz",
+    "BlendedPatches",
     "BlockCholesky",
     "BlockMatrix",
     "Bounds",
     "Box",
     "Burgers",
+    "CellValues",
     "CheckpointError",
+    "Classical",
+    "ClassicalExpert",
     "Collocation",
     "Compiled",
     "ConvexAdjoint",
@@ -130,17 +158,22 @@ __all__ = [
     "Cuboid",
     "Decomposition",
     "DetachedAdjoint",
+    "Diffusion",
     "DiffusionSorption",
     "Dirichlet",
+    "DivergenceForm",
     "Eager",
     "EarlyStop",
+    "EquationFields",
     "Family",
     "Field",
     "FiniteDifferences",
+    "FiniteElements",
     "FisherKPP",
     "FitzHughNagumo",
     "FixedRidge",
     "FlatLayout",
+    "Flux",
     "ForwardMode",
     "FourierNeuralOperator",
     "FourierSpectral",
@@ -153,6 +186,7 @@ __all__ = [
     "HardConstraintExpert",
     "HardConstraintLayer",
     "Heat",
+    "HeatConduction",
     "ImplicitAdjoint",
     "Independent",
     "InitialCondition",
@@ -162,36 +196,50 @@ __all__ = [
     "JoinedCoordinates",
     "LayerReport",
     "LevenbergMarquardt",
+    "LinearElasticity",
     "LogUniform",
     "MassBalance",
+    "MeshDecomposition",
+    "MeshDomain",
+    "MeshFamily",
+    "MeshMixture",
     "MethodOfLines",
     "MixtureOfExperts",
+    "NetworkFields",
     "Neumann",
     "NoLifting",
+    "NodeValues",
     "OnePerPatch",
     "OverlappingDecomposition",
     "PDEBenchData",
     "PartitionOfUnity",
     "Patch",
+    "PatchFeatures",
     "PerSeedLayout",
     "Periodic",
     "Problem",
     "ProblemFamily",
+    "RandomInclusions",
     "Rectangle",
     "RelativeRidge",
     "Robin",
     "RowCounts",
     "ScaledCoordinates",
+    "SeparatePatches",
     "Shared",
     "SimilarityCoordinates",
     "SimilarityLifting",
+    "SimplexMesh",
     "SobolSampler",
     "SoftConstraintExpert",
     "Solution",
     "SolveError",
     "SolveStatus",
+    "StreamlineUpwind",
     "StructuredGrid",
     "TaylorMode",
+    "ThetaMethod",
+    "TiedPatches",
     "TimeInterval",
     "TimePower",
     "TopOneGate",
@@ -202,6 +250,7 @@ __all__ = [
     "Uniform",
     "UniformSampler",
     "UnrolledAdjoint",
+    "Unstabilised",
     "Unweighted",
     "Violation",
     "Whitening",
@@ -212,9 +261,11 @@ __all__ = [
     "diffusion_sorption_function_frame",
     "diffusion_sorption_problem",
     "generic_frame",
+    "graph_decomposition",
     "load_expert",
     "minimise",
     "parametric_expert",
+    "read_mesh",
     "read_pdebench",
     "reference_solution",
     "resume",

@@ -61,3 +61,21 @@ def test_many_cases_at_once(capsys: pytest.CaptureFixture[str]) -> None:
     error = load("many_cases").main(cases=40, steps=30, compared=2)
     assert error < 2e-3  # 2e-2 untrained with 16 fields
     assert "classical in a batch" in capsys.readouterr().out
+
+
+def test_a_part_by_a_mixture_over_its_patches(tmp_path: Path) -> None:
+    assert load("bracket").main(n=4, steps=1, cases=1, folder=tmp_path) < 1e-3  # 2e-4
+    for name in ("patches", "comparison"):
+        assert (tmp_path / f"{name}.png").stat().st_size > 10_000
+
+
+def test_transient_heat(tmp_path: Path) -> None:
+    assert load("transient_heat").main(n=12, steps=16, picture=tmp_path / "heat.png") < 1e-2
+    assert (tmp_path / "heat.png").stat().st_size > 10_000
+
+
+def test_a_coefficient_is_recovered_from_the_boundary() -> None:
+    found = load("coefficient_recovery").recover(refinements=3, count=12, steps=5)
+    assert found["gradient"] < 1e-5
+    assert 0.8 < found["misfit"] < 1.2
+    assert found["error"] < 0.9  # of the logarithm: what the rim does not see is not recovered

@@ -13,7 +13,17 @@ import pytest
 
 ROOT = Path(__file__).resolve().parents[1]
 LINKED = ("domains", "experts")
-IMPORTED_WHERE_USED = ("h5py", "matplotlib", "scipy", "meshio", "skfem", "deepxde", "cvxpylayers")
+IMPORTED_WHERE_USED = (
+    "h5py",
+    "matplotlib",
+    "scipy",
+    "meshio",
+    "skfem",
+    "pymetis",
+    "gmsh",
+    "deepxde",
+    "cvxpylayers",
+)
 
 # Runs in a fresh interpreter; the answer goes to a file, so that stdout belongs to the import alone.
 PROBE = """

@@ -740,7 +740,7 @@ def test_wrong_status_shape_is_refused(saved: Path) -> None:
         load(saved)
 
 
-@pytest.mark.parametrize(("schema", "word"), [(2, "upgrade"), (0, "unknown schema"), (2**62, "upgrade")])
+@pytest.mark.parametrize(("schema", "word"), [(3, "upgrade"), (2, "schema"), (0, "unknown schema"), (2**62, "upgrade")])
 def test_other_schema(saved: Path, schema: int, word: str) -> None:
     with h5py.File(saved, "r+") as file:
         file["pdesolve"].attrs.create("schema", schema, dtype="<i8")

@@ -167,10 +167,8 @@ def _solved(
     from pdesolve.domains.grid import StructuredGrid
 
     shape = (arguments.times, arguments.cells)
-    ends, centres = (
-        make(problem.domain, shape).nodes for make in (StructuredGrid.uniform, StructuredGrid.cell_centred)
-    )
-    grid = StructuredGrid(problem.domain.axes, (ends[0], centres[1]), problem.domain)
+    ends, centres = (make(problem.box, shape).nodes for make in (StructuredGrid.uniform, StructuredGrid.cell_centred))
+    grid = StructuredGrid(problem.box.axes, (ends[0], centres[1]), problem.box)
     scheme = SCHEMES[arguments.scheme]
     parts = [
         scheme(problem, {name: value[start : start + _AT_ONCE] for name, value in cases.items()}, grid).float()

@@ -54,6 +54,7 @@ def _rows(found: dict[str, Any]) -> list[tuple[str, str]]:
         ("size", _size(found["bytes"])),
         ("fields", f"{', '.join(found['fields'])} ({found['dtype']})"),
         ("grid", _grid(found)),
+        *(_mesh(found["mesh"]) if "mesh" in found else []),
         ("cases", f"{found['batch']}, {found['patches']} patches each"),
         ("status", ", ".join(status) or "none"),
         ("parameters", ", ".join(found["parameters"]) or "none"),
@@ -63,7 +64,21 @@ def _rows(found: dict[str, Any]) -> list[tuple[str, str]]:
     ]
 
 
+def _mesh(mesh: dict[str, Any]) -> list[tuple[str, str]]:
+    counts = {
+        kind: [f"{name} ({count})" for name, count in mesh[kind].items()] for kind in ("boundaries", "subdomains")
+    }
+    return [
+        ("cells", f"{mesh['cells']} {mesh['kind']}"),
+        *((kind, ", ".join(n) or "none") for kind, n in counts.items()),
+    ]
+
+
 def _grid(found: dict[str, Any]) -> str:
+    if "mesh" in found:
+        spans = [f"{axis} in [{_ends(ends)}]" for axis, ends in found["range"].items()]
+        times = f"{found['shape']['t']} times, " if "t" in found["shape"] else ""
+        return f"{times}{found['shape']['node']} nodes; {'; '.join(spans)}"
     return "; ".join(f"{axis}: {n} nodes in [{_ends(found['range'][axis])}]" for axis, n in found["shape"].items())
 
 

@@ -28,6 +28,7 @@ def add_parser(subparsers: argparse._SubParsersAction[Any]) -> None:
 
 def run(arguments: argparse.Namespace) -> int:
     """Write the pictures and print their paths."""
+    from pdesolve.domains.grid import StructuredGrid
     from pdesolve.plotting import plot_field, plot_interfaces
     from pdesolve.results import load
 
@@ -39,9 +40,9 @@ def run(arguments: argparse.Namespace) -> int:
     os.makedirs(folder, exist_ok=True)
     for name, (picture, jumps) in zip(fields, paths, strict=True):
         emit(plot_field(solution, picture, arguments.case, name))
-        if not any(solution.interfaces.values()):
-            continue
         field = solution.field
+        if not isinstance(field.grid, StructuredGrid) or not any(solution.interfaces.values()):
+            continue
         values = field.component(name)[arguments.case]
         try:
             emit(plot_interfaces(values, field.grid, solution.interfaces, jumps, name=name))

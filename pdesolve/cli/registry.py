@@ -231,7 +231,7 @@ def _single(method: MethodSection, family: ProblemFamily, choice: ProblemChoice)
 
 
 def _mixture(method: MethodSection, family: ProblemFamily, choice: ProblemChoice) -> MixtureOfExperts:
-    box = family.problem.domain
+    box = family.problem.box
     patches = method.patches if method.patches is not None else {box.space_axes[0]: 4}
     check_names(patches, box.axes, "[method] patches", "axis")
     coupling = _chosen(COUPLINGS, method.coupling or "interface-rows", "[method] coupling", "coupling")

@@ -44,7 +44,7 @@ def run(arguments: argparse.Namespace) -> int:
         family = registry.make_family(config.problem, config.family)
         expert = registry.make_expert(config, family)
         cases = registry.make_cases(config.evaluation, family, config.problem.name)
-        grid = registry.make_grid(config.evaluation, family.problem.domain)
+        grid = registry.make_grid(config.evaluation, family.problem.box)
     except ConfigError as error:
         raise CommandError(ExitCode.USAGE, f"{arguments.file!r}: {error}") from error
     folder = folder_of(config, arguments.file, arguments.out)

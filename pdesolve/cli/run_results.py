@@ -178,7 +178,8 @@ def _figures(found: Evaluated, report: TrainingReport, folder: RunFolder) -> lis
             values, other, grid, titles, paths["comparison"], name=name, interfaces=solution.interfaces
         )
         made.append(("comparison with the reference", drawn))
-    if any(at for axis, at in solution.interfaces.items() if axis != "t"):
+    cut = any(at for axis, at in solution.interfaces.items() if axis != "t")
+    if cut and isinstance(grid, StructuredGrid):
         try:
             drawn = plot_interfaces(values, grid, solution.interfaces, paths["interfaces"], name=name)
             made.append(("jumps at the patch interfaces", drawn))

@@ -7,9 +7,10 @@ from typing import Any, final
 
 import torch
 
-from pdesolve.condition.resolved import FaceCondition, ResolvedConditions
+from pdesolve.condition.resolved import FaceCondition, FluxCondition, ResolvedConditions
 from pdesolve.condition.value import Value, check_value
-from pdesolve.domains.geometry import Box
+from pdesolve.domains.geometry import BOUNDARIES, Boundary, Box
+from pdesolve.domains.mesh_domain import NORMAL, MeshDomain
 from pdesolve.namespace import nearest
 from pdesolve.pde.trace import Trace
 
@@ -21,19 +22,20 @@ class ConditionRegister:
     """Takes the conditions of one problem and gives one entry for each field and boundary.
 
     Arguments:
-        domain: the problem's box.
+        domain: the problem's, a box or a mesh.
         field_names: its unknowns.
         trace: what its residual reads; decides which conditions are needed.
         parameters: its parameters; functions are tried at these values.
     """
 
     def __init__(
-        self, domain: Box, field_names: tuple[str, ...], trace: Trace, parameters: Mapping[str, float]
+        self, domain: Box | MeshDomain, field_names: tuple[str, ...], trace: Trace, parameters: Mapping[str, float]
     ) -> None:
         self.domain, self.field_names, self.trace = domain, field_names, trace
         self._parameters = {k: torch.tensor(float(v), dtype=torch.float64) for k, v in parameters.items()}
         self._initial: dict[tuple[str, int], Value] = {}
         self._faces: dict[tuple[str, str], FaceCondition] = {}
+        self._fluxes: dict[tuple[str, str], FluxCondition] = {}
         self._periodic: dict[str, tuple[str, ...]] = {}
 
     def add_initial(self, field: str | None, order: int, value: Value) -> None:
@@ -53,7 +55,7 @@ class ConditionRegister:
                     f"an initial condition of order {order} for field {name!r}, whose equation is of order {highest} "
                     "in time: allowed are orders below it"
                 )
-            check_value(value, self._known(t=self.domain.bounds("t")[0]), "initial condition")
+            check_value(value, self._known(self.domain.boundary(BOUNDARIES["t"][0])), "initial condition")
             if (name, order) in self._initial:
                 raise ValueError(f"field {name!r} has two initial conditions of order {order}: keep one")
             self._initial[name, order] = value
@@ -64,6 +66,8 @@ class ConditionRegister:
         Raises:
             ValueError: no such space axis, or named before.
         """
+        if not isinstance(self.domain, Box):
+            raise ValueError(f"Periodic({axis!r}): meshes have no periodic axes; name boundaries and give conditions")
         if axis not in self.domain.space_axes:
             raise ValueError(f"Periodic({axis!r}): the space axes are {', '.join(self.domain.space_axes)}")
         for name in self._fields(field):
@@ -91,13 +95,27 @@ class ConditionRegister:
         Raises:
             TypeError, ValueError: no such boundary, one in time, wrong values, α and β both zero, a second entry.
         """
-        names = on if on is not None else self.domain.boundary_names
-        if not isinstance(names, (str, tuple, list)):
-            raise TypeError(f"{kind}: on must be a boundary name or a tuple of them, got {names!r}")
-        if not names:
-            raise ValueError(f"{kind}: on names no boundary; leave it out for all of them")
-        for name in (names,) if isinstance(names, str) else names:
+        for name in self._boundaries(kind, on):
             self._add_face(kind, name, field, alpha, beta, value)
+
+    def add_fluxes(self, on: str | tuple[str, ...] | None, field: str | None, *, alpha: Value, value: Value) -> None:
+        """n·F + α u = value on boundaries of a mesh, F the flux of the equation in divergence form, n outward.
+
+        Arguments:
+            on, field: as for ``add_faces``.
+
+        Raises:
+            TypeError, ValueError: as for ``add_faces``; a domain that is a box.
+        """
+        if isinstance(self.domain, Box):
+            raise ValueError("Flux is for problems on meshes: on a box write Neumann or Robin")
+        for name in self._boundaries("Flux", on):
+            what, boundary = f"Flux on {name!r}", self.domain.boundary(name)
+            for entry in (alpha, value):
+                check_value(entry, self._known(boundary), what)
+            for owner in self._fields(field):
+                self._check_new(owner, name)
+                self._fluxes[owner, name] = FluxCondition(name, owner, alpha, value)
 
     def resolved(self) -> ResolvedConditions:
         """All entries.
@@ -111,7 +129,17 @@ class ConditionRegister:
                     raise ValueError(f"field {name!r} lacks an initial condition of order {order}: add one")
             for boundary_name in self.domain.boundary_names:
                 self._check_face(name, boundary_name)
-        return ResolvedConditions(self._initial, tuple(self._faces.values()), self._periodic)
+        return ResolvedConditions(
+            self._initial, tuple(self._faces.values()), self._periodic, tuple(self._fluxes.values())
+        )
+
+    def _boundaries(self, kind: str, on: str | tuple[str, ...] | None) -> tuple[str, ...]:
+        names = on if on is not None else self.domain.boundary_names
+        if not isinstance(names, (str, tuple, list)):
+            raise TypeError(f"{kind}: on must be a boundary name or a tuple of them, got {names!r}")
+        if not names:
+            raise ValueError(f"{kind}: on names no boundary; leave it out for all of them")
+        return (names,) if isinstance(names, str) else tuple(names)
 
     def _add_face(
         self, kind: str, boundary_name: str, field: str | None, alpha: Value, beta: Value, value: Value
@@ -121,29 +149,33 @@ class ConditionRegister:
         if boundary.axis == "t":
             raise ValueError(f"{what}: conditions at the start of time are InitialCondition, at its end there are none")
         for entry in (alpha, beta, value):
-            check_value(entry, self._known(**{boundary.axis: boundary.position}), what)
+            check_value(entry, self._known(boundary), what)
         if alpha == 0 and beta == 0:
             raise ValueError(f"{what}: alpha and beta are both zero, so it says nothing about u")
         for name in self._fields(field):
-            if (name, boundary_name) in self._faces:
-                raise ValueError(
-                    f"field {name!r} has two conditions on boundary {boundary_name!r}: keep one "
-                    "(name the boundaries with on=...)"
-                )
+            self._check_new(name, boundary_name)
             self._faces[name, boundary_name] = FaceCondition(
                 boundary_name, boundary.axis, boundary.side, boundary.position, name, alpha, beta, value
             )
 
+    def _check_new(self, name: str, boundary_name: str) -> None:
+        if (name, boundary_name) in self._faces or (name, boundary_name) in self._fluxes:
+            raise ValueError(
+                f"field {name!r} has two conditions on boundary {boundary_name!r}: keep one "
+                "(name the boundaries with on=...)"
+            )
+
     def _check_face(self, name: str, boundary_name: str) -> None:
         axis = self.domain.boundary(boundary_name).axis
+        across = self.domain.space_axes if axis == NORMAL else (axis,)
         periodic = axis in self._periodic.get(name, ())
-        given = (name, boundary_name) in self._faces
+        given = (name, boundary_name) in self._faces or (name, boundary_name) in self._fluxes
         if periodic and given:
             raise ValueError(f"field {name!r} is periodic along {axis} and has a condition on {boundary_name!r}")
-        if not periodic and not given and self.trace.order(axis, name) >= 2:
+        if not periodic and not given and max(self.trace.order(a, name) for a in across) >= 2:
             raise ValueError(
                 f"field {name!r} has no condition on boundary {boundary_name!r}, but the equation is of second "
-                f"or higher order along {axis}: add Dirichlet, Neumann, Robin or Periodic"
+                f"or higher order along {', '.join(across)}: add Dirichlet, Neumann, Robin or Periodic"
             )
 
     def _fields(self, name: str | None) -> tuple[str, ...]:
@@ -156,12 +188,6 @@ class ConditionRegister:
             raise ValueError(f"unknown field {name!r}: the fields are {', '.join(names)}{nearest(name, names)}")
         return (name,)
 
-    def _known(self, **fixed: float) -> dict[str, Any]:
-        """Points spread over the domain, with some axes fixed, and the parameters."""
-        unit = torch.linspace(0.0, 1.0, CHECKED_POINTS, dtype=torch.float64)
-        points = {}
-        for i, axis in enumerate(self.domain.axes):
-            lower, upper = self.domain.bounds(axis)
-            spread = lower + (upper - lower) * unit.roll(5 * i)
-            points[axis] = torch.full_like(unit, fixed[axis]) if axis in fixed else spread
-        return {**points, **self._parameters}
+    def _known(self, boundary: Boundary) -> dict[str, Any]:
+        """Points spread over a part of the boundary, and the parameters."""
+        return {**self.domain.probe(CHECKED_POINTS, boundary), **self._parameters}

@@ -43,6 +43,22 @@ class FaceCondition:
 
 
 @dataclass(frozen=True)
+class FluxCondition:
+    """n·F + α u = γ on one named boundary of a mesh, F the flux of the equation.
+
+    Arguments:
+        boundary: the boundary's name.
+        field: the unknown.
+        alpha, value: α, γ.
+    """
+
+    boundary: str
+    field: str
+    alpha: Value
+    value: Value
+
+
+@dataclass(frozen=True)
 class ResolvedConditions:
     """All conditions of a problem, one entry for each field and boundary.
 
@@ -50,11 +66,13 @@ class ResolvedConditions:
         initial: (field, time order) -> value.
         faces: one entry for each field and boundary that is not periodic.
         periodic: axes that are periodic, by field.
+        fluxes: prescribed fluxes, on meshes.
     """
 
     initial: Mapping[tuple[str, int], Value] = field(default_factory=dict)
     faces: tuple[FaceCondition, ...] = ()
     periodic: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    fluxes: tuple[FluxCondition, ...] = ()
 
     def face(self, field_name: str, boundary: str) -> FaceCondition:
         """The condition of a field on a boundary."""

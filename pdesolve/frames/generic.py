@@ -40,8 +40,12 @@ def generic_frame(family: Family) -> Frame:
     Notes:
         Looks at the ends of every range and at 32 members: conditions that agree in all of these and disagree in others
         are found when such a member is solved (``ValueError`` then).
+
+    Raises:
+        TypeError: a problem on a mesh.
     """
     base, varied = family.problem, family.distributions
+    _ = base.box  # frames are for boxes
     jumps, kinks = values_disagree(family) or rates_disagree(family), fluxes_disagree(family)
     parabolic = len(base.field_names) == 1 and base.domain.space_axes == ("x",) and is_parabolic(base, "x")
     if parabolic and (jumps or kinks):

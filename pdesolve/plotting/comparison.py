@@ -10,6 +10,7 @@ from torch import Tensor
 
 from pdesolve.atomic import FilePath
 from pdesolve.domains.grid import StructuredGrid
+from pdesolve.field import Nodes
 from pdesolve.plotting.curves import finish_curves, mark_interfaces
 from pdesolve.plotting.maps import (
     Array,
@@ -24,6 +25,7 @@ from pdesolve.plotting.maps import (
     magnitude_norm,
     row_height,
 )
+from pdesolve.plotting.meshes import checked_values, compare_on_mesh
 from pdesolve.plotting.style import (
     CYCLE,
     INK,
@@ -43,7 +45,7 @@ if TYPE_CHECKING:
 def plot_comparison(
     values: Tensor,
     reference: Tensor,
-    grid: StructuredGrid,
+    grid: Nodes,
     titles: Sequence[str],
     path: FilePath,
     *,
@@ -54,7 +56,7 @@ def plot_comparison(
     """Draw u, its reference and |u - u_ref| (logarithmic) side by side; one row for each time or plane.
 
     Arguments:
-        values, reference: (*grid.shape), one unknown of one case.
+        values, reference: (*grid.shape), one unknown of one case; on a mesh (node) or (t, node).
         grid: where they stand.
         titles: of the three columns, such as ``("Gaussians", "reference", "error")``.
         path: a ``.png`` file, replaced if it exists.
@@ -70,12 +72,17 @@ def plot_comparison(
     """
     if len(titles) != 3:
         raise ValueError(f"three titles are needed (field, reference, error), got {len(titles)}")
-    ours, exact = checked(values, grid, "values"), checked(reference, grid, "reference")
+    if isinstance(grid, StructuredGrid):
+        ours, exact = checked(values, grid, "values"), checked(reference, grid, "reference")
+    else:
+        ours, exact = checked_values(values, grid, "values"), checked_values(reference, grid, "reference")
     with np.errstate(all="ignore"):  # Inf - Inf is a grey place in the picture
         error = np.abs(ours - exact)
         relative = np.linalg.norm(error) / max(float(np.linalg.norm(exact)), 1e-300)
     arrays = (ours, exact, error)
-    if len(grid.axes) == 1:
+    if not isinstance(grid, StructuredGrid):
+        figure = compare_on_mesh(arrays, grid, titles, name, n_times)
+    elif len(grid.axes) == 1:
         figure = _curves(arrays, grid, titles, name, interfaces or {})
     else:
         figure = _maps(arrays, grid, titles, name, interfaces or {}, n_times)

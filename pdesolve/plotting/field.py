@@ -21,6 +21,7 @@ from pdesolve.plotting.maps import (
     row_height,
     time_steps,
 )
+from pdesolve.plotting.meshes import checked_values, mesh_figure
 from pdesolve.plotting.style import CYCLE, SEQUENTIAL, new_figure, set_heading, write_png
 from pdesolve.solution import Solution
 
@@ -29,10 +30,10 @@ if TYPE_CHECKING:
 
 
 def plot_field(solution: Solution, path: FilePath, case: int = 0, component: str | None = None) -> str:
-    """Draw u of one case: a map over (t, x) with profiles, planes at several times, or a curve.
+    """Draw u of one case: a map over (t, x) with profiles, planes at several times, or a curve; on a mesh, maps.
 
     Arguments:
-        solution: values (batch, component, t, x, y, z); its interfaces are dashed.
+        solution: values (batch, component, t, x, y, z), or on a mesh; its interfaces are dashed.
         path: a ``.png`` file, replaced if it exists.
         case: which of the batch (default 0).
         component: name of the unknown (default: the first).
@@ -48,13 +49,13 @@ def plot_field(solution: Solution, path: FilePath, case: int = 0, component: str
     if not 0 <= case < field.batch:
         raise IndexError(f"case {case}: the solution has the cases 0 to {field.batch - 1}")
     name = component if component is not None else field.names[0]
-    values = checked(field.component(name)[case], field.grid, name)
-    if len(field.grid.axes) == 1:
-        figure = _curve(field.grid, values, name, solution.interfaces)
-    elif field.grid.axes[0] == "t" and len(field.grid.axes) == 2:
-        figure = _space_time(field.grid, values, name, solution.interfaces)
+    grid, chosen = field.grid, field.component(name)[case]
+    if not isinstance(grid, StructuredGrid):
+        values = checked_values(chosen, grid, name)
+        figure = mesh_figure(grid, values, name)
     else:
-        figure = _planes(field.grid, values, name, solution.interfaces)
+        values = checked(chosen, grid, name)
+        figure = _gridded(grid, values, name, solution.interfaces)
     set_heading(figure, _heading(name, case, solution, values))
     return write_png(figure, path)
 
@@ -70,6 +71,14 @@ def _heading(name: str, case: int, solution: Solution, values: Array) -> str:
     if bad:
         parts.append(f"{bad} of {values.size} values are not finite")
     return "  ·  ".join(parts)
+
+
+def _gridded(grid: StructuredGrid, values: Array, name: str, interfaces: Interfaces) -> Figure:
+    if len(grid.axes) == 1:
+        return _curve(grid, values, name, interfaces)
+    if grid.axes[0] == "t" and len(grid.axes) == 2:
+        return _space_time(grid, values, name, interfaces)
+    return _planes(grid, values, name, interfaces)
 
 
 def _curve(grid: StructuredGrid, values: Array, name: str, interfaces: Interfaces) -> Figure:

@@ -2,6 +2,7 @@
 
 from pdesolve.problem.distribution import AbstractDistribution, LogUniform, Uniform
 from pdesolve.problem.family import Family, ProblemFamily
+from pdesolve.problem.mesh_family import MeshFamily
 from pdesolve.problem.problem import Problem
 
-__all__ = ["AbstractDistribution", "Family", "LogUniform", "Problem", "ProblemFamily", "Uniform"]
+__all__ = ["AbstractDistribution", "Family", "LogUniform", "MeshFamily", "Problem", "ProblemFamily", "Uniform"]

@@ -12,6 +12,7 @@ from torch import Tensor
 
 from pdesolve.condition import AbstractCondition, ConditionRegister, ResolvedConditions, arguments
 from pdesolve.domains.geometry import Box, is_finite
+from pdesolve.domains.mesh_domain import MeshDomain
 from pdesolve.namespace import nearest
 from pdesolve.pde.abstract import AbstractPDE, FunctionPDE
 from pdesolve.pde.trace import Trace, trace
@@ -24,8 +25,9 @@ class Problem:
 
     Arguments:
         pde: an ``AbstractPDE``, or a plain function ``residual(fields, coordinates, parameters)`` of one field u.
-        domain: a box of space and time, such as ``Interval(-1, 1) * TimeInterval(0, 1)``.
-        conditions: ``InitialCondition``, ``Dirichlet``, ``Neumann``, ``Robin``, ``Periodic``, or any other
+        domain: a box of space and time, such as ``Interval(-1, 1) * TimeInterval(0, 1)``; or
+            ``MeshDomain(mesh)``, with time ``MeshDomain(mesh, TimeInterval(0, 1))``.
+        conditions: ``InitialCondition``, ``Dirichlet``, ``Neumann``, ``Robin``, ``Flux``, ``Periodic``, or any other
             ``AbstractCondition``.
         parameters: values that replace or add to the equation's defaults (those that only conditions read too).
         reference: optional exact solution, called as ``reference(coordinates, parameters)`` with mappings.
@@ -36,7 +38,7 @@ class Problem:
     """
 
     pde: AbstractPDE
-    domain: Box
+    domain: Box | MeshDomain
     conditions: Sequence[AbstractCondition]
     parameters: Mapping[str, float] = field(default_factory=dict)
     reference: Callable[[Mapping[str, Tensor], Mapping[str, Tensor]], Tensor] | None = None
@@ -46,8 +48,10 @@ class Problem:
             if not callable(self.pde):
                 raise TypeError(f"pde must be an AbstractPDE or a function, got {type(self.pde).__name__}")
             object.__setattr__(self, "pde", FunctionPDE(self.pde))
-        if not isinstance(self.domain, Box):
-            raise TypeError(f"domain must be a Box such as Interval(0, 1), got {type(self.domain).__name__}")
+        if not isinstance(self.domain, (Box, MeshDomain)):
+            raise TypeError(
+                f"domain must be a Box such as Interval(0, 1) or a MeshDomain(mesh), got {type(self.domain).__name__}"
+            )
         merged = {**self.pde.parameters, **self.parameters}
         for name, value in merged.items():
             if isinstance(value, bool) or not isinstance(value, (int, float)) or not is_finite(value):
@@ -86,6 +90,28 @@ class Problem:
         for condition in self.conditions:
             condition.resolve(register)
         return register.resolved()
+
+    @property
+    def box(self) -> Box:
+        """The domain, where it is a box.
+
+        Raises:
+            TypeError: it is a mesh.
+        """
+        if not isinstance(self.domain, Box):
+            raise TypeError("this method covers boxes, the problem is on a mesh: use FiniteElements, or MeshMixture")
+        return self.domain
+
+    @property
+    def mesh_domain(self) -> MeshDomain:
+        """The domain, where it is a mesh.
+
+        Raises:
+            TypeError: it is a box.
+        """
+        if not isinstance(self.domain, MeshDomain):
+            raise TypeError("this method works on meshes, the problem is on a box: give it a MeshDomain(mesh)")
+        return self.domain
 
     @property
     def field_names(self) -> tuple[str, ...]:

@@ -7,6 +7,7 @@ from pdesolve.reference.benchmarks import (
     diffusion_sorption_problem,
     reference_solution,
 )
+from pdesolve.reference.bracket import bracket
 from pdesolve.reference.cache import data_folder, load_reference, save_reference
 from pdesolve.reference.classical import (
     ClassicalResult,
@@ -24,6 +25,7 @@ __all__ = [
     "ClassicalResult",
     "Grading",
     "MethodOfLines",
+    "bracket",
     "classical_error_table",
     "classical_rivals",
     "data_folder",

@@ -9,7 +9,9 @@ from typing import Any
 
 from pdesolve.results.codec import DTYPES
 
-SCHEMA = 1
+SCHEMA = 2
+"""The newest; files of values on grids are of schema 1, which lacks meshes."""
+
 MAX_BYTES = 16 << 20
 MAX_DEPTH = 64
 
@@ -34,6 +36,24 @@ class ArrayRecord:
 
 
 @dataclass(frozen=True)
+class MeshRecord:
+    """A mesh of simplices; its points and cells are those of /VTKHDF.
+
+    Arguments:
+        points: (P, 3) as they are stored.
+        cells: (C · nodes per cell,) as they are stored.
+        width: nodes per cell.
+        boundaries, subdomains: one record each.
+    """
+
+    points: ArrayRecord
+    cells: ArrayRecord
+    width: int
+    boundaries: tuple[ArrayRecord, ...]
+    subdomains: tuple[ArrayRecord, ...]
+
+
+@dataclass(frozen=True)
 class Header:
     """Everything but the arrays.
 
@@ -43,12 +63,13 @@ class Header:
         batch: number of cases.
         axes: axis letters.
         bounds: ends of the box that the grid fills, (lower, upper) by axis; None: its outermost nodes.
-        nodes: one record for each axis.
+        nodes: one record for each axis of a grid; on a mesh that of the times, if any.
         values: one record for each case and component, in that order.
         status: the codes.
         stats, parameters: one record each.
         interfaces: positions by axis.
         provenance: the solution's record.
+        mesh: where the values stand, None on a grid.
     """
 
     written_by: str
@@ -63,10 +84,19 @@ class Header:
     parameters: tuple[ArrayRecord, ...]
     interfaces: Mapping[str, tuple[float, ...]]
     provenance: Mapping[str, Any]
+    mesh: MeshRecord | None = None
+
+    @property
+    def schema(self) -> int:
+        """Of the file."""
+        return 1 if self.mesh is None else 2
 
     def to_json(self) -> bytes:
         """UTF-8 text; floats keep every bit."""
-        return json.dumps(asdict(self), ensure_ascii=True, indent=1).encode()
+        content = asdict(self)
+        if self.mesh is None:
+            del content["mesh"]  # schema 1 had no such field
+        return json.dumps(content, ensure_ascii=True, indent=1).encode()
 
     @classmethod
     def from_json(cls, text: bytes) -> Header:
@@ -93,6 +123,7 @@ class Header:
             parameters=_records(top, "parameters"),
             interfaces={axis: _floats(v, axis) for axis, v in _mapping(top.get("interfaces"), "interfaces").items()},
             provenance=_mapping(top.get("provenance"), "provenance"),
+            mesh=_mesh(top["mesh"]) if "mesh" in top else None,
         )
 
 
@@ -170,6 +201,17 @@ def _bounds(value: Any) -> tuple[tuple[float, float], ...] | None:
 
 def _records(top: Mapping[str, Any], key: str) -> tuple[ArrayRecord, ...]:
     return tuple(_record(item, f"{key}[{i}]") for i, item in enumerate(_list(top.get(key), key)))
+
+
+def _mesh(value: Any) -> MeshRecord:
+    item = _mapping(value, "mesh")
+    return MeshRecord(
+        points=_record(item.get("points"), "mesh points"),
+        cells=_record(item.get("cells"), "mesh cells"),
+        width=_count(item.get("width"), "mesh width"),
+        boundaries=_records(item, "boundaries"),
+        subdomains=_records(item, "subdomains"),
+    )
 
 
 def _record(value: Any, where: str) -> ArrayRecord:

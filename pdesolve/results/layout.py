@@ -71,8 +71,13 @@ def write_geometry(group: Any, grid: StructuredGrid, names: Iterable[str]) -> No
         _write_image(group, grid)
     else:
         _write_cells(group, grid)
-    if "t" in grid.axes:
-        _write_steps(group, grid, names)
+    if "t" not in grid.axes:
+        return
+    times = grid.axis_nodes("t").numpy()
+    if is_image(grid):  # time is the first axis of every data set
+        _step_values(group, times)
+    else:
+        write_steps(group, times, grid.n_nodes // len(times), names)
 
 
 def _write_image(group: Any, grid: StructuredGrid) -> None:
@@ -104,15 +109,24 @@ def _write_cells(group: Any, grid: StructuredGrid) -> None:
     group.create_dataset("Types", data=np.full(number, CELL_TYPES[len(counts)], dtype="|u1"))
 
 
-def _write_steps(group: Any, grid: StructuredGrid, names: Iterable[str]) -> None:
-    times = grid.axis_nodes("t").numpy()
+def _step_values(group: Any, times: Array) -> Any:
     steps = group.create_group("Steps")
     steps.attrs["NSteps"] = np.int64(len(times))
     steps.create_dataset("Values", data=times.astype("<f8"))
-    if is_image(grid):
-        return  # time is the first axis of every data set
-    # The geometry does not move: every step reads the one part that there is, and its own stretch of values.
-    zeros, n_points = np.zeros(len(times), dtype="<i8"), grid.n_nodes // len(times)
+    return steps
+
+
+def write_steps(group: Any, times: Array, n_points: int, names: Iterable[str]) -> None:
+    """Write the time steps of an unstructured grid that does not move.
+
+    Arguments:
+        group: the open h5py group.
+        times: (T,).
+        n_points: values of a data set at one time.
+        names: data sets in PointData.
+    """
+    # Every step reads the one part that there is, and its own stretch of values.
+    steps, zeros = _step_values(group, times), np.zeros(len(times), dtype="<i8")
     steps.create_dataset("NumberOfParts", data=zeros + 1)
     for name in ("PartOffsets", "PointOffsets"):
         steps.create_dataset(name, data=zeros)

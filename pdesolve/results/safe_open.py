@@ -59,9 +59,12 @@ class ResultsFile:
         if digest(np.frombuffer(text, dtype=np.uint8)) != self._header_digest():
             raise self.error("checksum of the header", "the one it was written with", "another", "take another copy")
         try:
-            return Header.from_json(text)
+            header = Header.from_json(text)
         except ValueError as error:
-            raise self.error("bad header", "the fields of schema 1", str(error)) from error
+            raise self.error("bad header", "the fields of its schema", str(error)) from error
+        if header.schema != self._schema:
+            raise self.error("schema", f"{header.schema}, as its header has it", str(self._schema))
+        return header
 
     def check(self, record: ArrayRecord) -> None:
         """Check a data set against its record and the bytes that are left, without reading it."""
@@ -120,6 +123,7 @@ class ResultsFile:
             raise self.error("newer file", f"schema {SCHEMA} or older", f"schema {schema}", hint)
         if schema < 1:
             raise self.error("unknown schema", f"1 to {SCHEMA}", str(schema))
+        self._schema = int(schema)
 
     def _attribute(self, name: str, dtype: Any) -> Any:
         import h5py

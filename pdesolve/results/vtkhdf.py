@@ -8,6 +8,7 @@ and a JSON header with checksums.
 from __future__ import annotations
 
 import importlib
+import math
 import os
 from collections import Counter
 from collections.abc import Iterable, Mapping
@@ -20,10 +21,21 @@ from torch import Tensor
 from pdesolve.atomic import FilePath, check_target, replacing
 from pdesolve.domains.geometry import Box
 from pdesolve.domains.grid import StructuredGrid
-from pdesolve.field import Field
+from pdesolve.domains.mesh_in_time import MeshInTime
+from pdesolve.domains.simplex_mesh import SimplexMesh
+from pdesolve.field import Field, Nodes
 from pdesolve.results.codec import DTYPES, dataset_names, digest, to_array, to_tensor
-from pdesolve.results.header import MAX_BYTES, SCHEMA, ArrayRecord, Header, check_provenance
+from pdesolve.results.header import MAX_BYTES, ArrayRecord, Header, MeshRecord, check_provenance
 from pdesolve.results.layout import from_vtk_order, stored_shape, to_vtk_order, write_geometry
+from pdesolve.results.mesh_layout import (
+    CONNECTIVITY,
+    POINTS,
+    mesh_of,
+    stored_cells,
+    stored_points,
+    times_of,
+    write_mesh_geometry,
+)
 from pdesolve.results.safe_open import ResultsFile, open_results
 from pdesolve.solution import Solution
 from pdesolve.status import SolveStatus
@@ -37,7 +49,8 @@ def save(solution: Solution, path: FilePath, *, overwrite: bool = False) -> None
     16-bit floats are stored as float32, which holds them exactly. Tuples in the provenance become lists.
 
     Arguments:
-        solution: values (batch, component, t, x, y, z) and all that belongs to them.
+        solution: values (batch, component, t, x, y, z), or (batch, component, t, node) on a mesh, and all that
+            belongs to them.
         path: file name that ends in ``.vtkhdf``; its folder must exist.
         overwrite: replace a file of this name (default False).
 
@@ -97,8 +110,9 @@ def info(path: FilePath) -> dict[str, Any]:
         path: a ``.vtkhdf`` file written by ``save``.
 
     Returns:
-        File size, schema, program, shape and range of each axis, fields, dtype, number of cases and patches,
-        count of each status, names of parameters and stats, interfaces and provenance; JSON-compatible.
+        File size, schema, program, shape and range of each axis, on a mesh its kind and names, fields, dtype, number
+        of cases and patches, count of each status, names of parameters and stats, interfaces and provenance;
+        JSON-compatible.
 
     Raises:
         ResultsFileError, OSError: as ``load``.
@@ -111,14 +125,13 @@ def info(path: FilePath) -> dict[str, Any]:
         return {
             "path": os.fspath(path),
             "bytes": os.stat(path).st_size,
-            "schema": SCHEMA,
+            "schema": header.schema,
             "written_by": header.written_by,
             "fields": list(header.fields),
             "dtype": header.values[0].dtype,
             "batch": header.batch,
             "patches": status.shape[1] if status.ndim == 2 else 0,
-            "shape": dict(zip(grid.axes, grid.shape, strict=True)),
-            "range": {a: [float(n[0]), float(n[-1])] for a, n in zip(grid.axes, grid.nodes, strict=True)},
+            **_describe(grid),
             "status": _count_status(status),
             "parameters": [record.name for record in header.parameters],
             "stats": [record.name for record in header.stats],
@@ -138,21 +151,22 @@ def _check_name(path: FilePath) -> None:
 def _write(file: Any, solution: Solution, provenance: dict[str, Any]) -> None:
     field, grid = solution.field, solution.field.grid
     group = file.create_group("pdesolve")
-    group.attrs.create("schema", np.array(SCHEMA, dtype="<i8"))
     header = Header(
         written_by=f"pdesolve {importlib.import_module('pdesolve').__version__}",
         fields=field.names,
         batch=field.batch,
         axes=grid.axes,
-        bounds=None if grid.bounds is None else tuple(zip(grid.bounds.lower, grid.bounds.upper, strict=True)),
-        nodes=_write_named(file, "/pdesolve/nodes", dict(zip(grid.axes, grid.nodes, strict=True))),
+        bounds=_bounds(grid),
+        nodes=_write_named(file, "/pdesolve/nodes", _axis_nodes(grid)),
         values=_write_values(file, field),
         status=_write_array(file, "/pdesolve/status", "status", solution.status),
         stats=_write_named(file, "/pdesolve/stats", solution.stats),
         parameters=_write_named(file, "/pdesolve/parameters", solution.parameters),
         interfaces={axis: tuple(map(float, at)) for axis, at in solution.interfaces.items()},
         provenance=provenance,
+        mesh=None if isinstance(grid, StructuredGrid) else _write_mesh(file, mesh_of(grid)),
     )
+    group.attrs.create("schema", np.array(header.schema, dtype="<i8"))
     text = header.to_json()
     if len(text) > MAX_BYTES:
         raise ValueError(f"names and provenance take {len(text)} bytes: at most {MAX_BYTES} fit; shorten them")
@@ -166,12 +180,77 @@ def _write_values(file: Any, field: Field) -> tuple[ArrayRecord, ...]:
     cases = [""] if field.batch == 1 else [f"_{case:0{width}d}" for case in range(field.batch)]
     names = dataset_names(base + case for case in cases for base in bases)
     group = file.create_group("VTKHDF")
-    write_geometry(group, field.grid, names)
+    grid = field.grid
+    if isinstance(grid, StructuredGrid):
+        write_geometry(group, grid, names)
+    else:
+        write_mesh_geometry(group, grid, names)
     group.create_group("PointData")
     flat = field.values.detach().flatten(0, 1)
     return tuple(
-        _write_array(file, f"/VTKHDF/PointData/{name}", name, to_vtk_order(values, field.grid))
+        _write_array(file, f"/VTKHDF/PointData/{name}", name, _to_stored(values, grid))
         for name, values in zip(names, flat, strict=True)
+    )
+
+
+def _to_stored(values: Tensor, grid: Nodes) -> Tensor:
+    return to_vtk_order(values, grid) if isinstance(grid, StructuredGrid) else values.reshape(-1)
+
+
+def _from_stored(values: Tensor, grid: Nodes) -> Tensor:
+    return from_vtk_order(values, grid) if isinstance(grid, StructuredGrid) else values.reshape(grid.shape)
+
+
+def _stored_shape(grid: Nodes) -> tuple[int, ...]:
+    return stored_shape(grid) if isinstance(grid, StructuredGrid) else (math.prod(grid.shape),)
+
+
+def _bounds(grid: Nodes) -> tuple[tuple[float, float], ...] | None:
+    if not isinstance(grid, StructuredGrid) or grid.bounds is None:
+        return None
+    return tuple(zip(grid.bounds.lower, grid.bounds.upper, strict=True))
+
+
+def _axis_nodes(grid: Nodes) -> dict[str, Tensor]:
+    """The nodes of each axis of a grid, the times of a mesh."""
+    if isinstance(grid, StructuredGrid):
+        return dict(zip(grid.axes, grid.nodes, strict=True))
+    times = times_of(grid)
+    return {} if times is None else {"t": times}
+
+
+def _describe(grid: Nodes) -> dict[str, Any]:
+    """Shape, range of each axis, and what a mesh is made of."""
+    nodes = _axis_nodes(grid)
+    span = {axis: [float(n[0]), float(n[-1])] for axis, n in nodes.items()}
+    if isinstance(grid, StructuredGrid):
+        return {"shape": dict(zip(grid.axes, grid.shape, strict=True)), "range": span}
+    mesh = mesh_of(grid)
+    ends = zip(mesh.axes, mesh.points.amin(0).tolist(), mesh.points.amax(0).tolist(), strict=True)
+    return {
+        "shape": {**{axis: len(n) for axis, n in nodes.items()}, "node": mesh.n_nodes},
+        "range": span | {axis: [low, high] for axis, low, high in ends},
+        "mesh": {
+            "cells": mesh.n_cells,
+            "kind": mesh.cell_shape.name,
+            "boundaries": {name: len(facets) for name, facets in mesh.boundaries.items()},
+            "subdomains": {name: len(index) for name, index in mesh.subdomains.items()},
+        },
+    }
+
+
+def _write_mesh(file: Any, mesh: SimplexMesh) -> MeshRecord:
+    """Names, and the checksums of what /VTKHDF holds of the mesh."""
+    stored = [("points", POINTS, "float64", stored_points(mesh)), ("cells", CONNECTIVITY, "int64", stored_cells(mesh))]
+    points, cells = (
+        ArrayRecord(name, path, dtype, tuple(array.shape), digest(array)) for name, path, dtype, array in stored
+    )
+    return MeshRecord(
+        points=points,
+        cells=cells,
+        width=int(mesh.cells.shape[1]),
+        boundaries=_write_named(file, "/pdesolve/boundaries", mesh.boundaries),
+        subdomains=_write_named(file, "/pdesolve/subdomains", mesh.subdomains),
     )
 
 
@@ -196,26 +275,40 @@ def _check_counts(file: ResultsFile, header: Header) -> None:
         raise file.error(
             "types of the values", "one", f"{len({r.dtype for r in header.values})} in {header.batch} cases"
         )
-    if len(header.nodes) != len(header.axes):
-        raise file.error("nodes", f"one array for each of the axes {header.axes}", str(len(header.nodes)))
+    wanted = len(header.axes) if header.mesh is None else int("t" in header.axes)
+    if len(header.nodes) != wanted:
+        raise file.error("nodes", f"{wanted} arrays for the axes {header.axes}", str(len(header.nodes)))
 
 
-def _load_grid(file: ResultsFile, header: Header) -> StructuredGrid:
+def _load_grid(file: ResultsFile, header: Header) -> Nodes:
+    if header.mesh is not None:
+        mesh = _load_mesh(file, header, header.mesh)
+        return MeshInTime(mesh, *_load(file, header.nodes)) if header.nodes else mesh
     bounds = None
     if header.bounds is not None:
         bounds = Box(header.axes, tuple(low for low, _ in header.bounds), tuple(high for _, high in header.bounds))
     return StructuredGrid(header.axes, tuple(_load(file, header.nodes)), bounds)
 
 
-def _load_values(file: ResultsFile, header: Header, grid: StructuredGrid) -> Tensor:
+def _load_mesh(file: ResultsFile, header: Header, record: MeshRecord) -> SimplexMesh:
+    points, cells = _load(file, [record.points, record.cells])
+    space = len(header.axes) - int("t" in header.axes)
+    if points.ndim != 2 or points.shape[1] != 3 or space not in (2, 3) or record.width < 1 or len(cells) % record.width:
+        got = f"{tuple(points.shape)} points, {tuple(cells.shape)} nodes of cells"
+        raise file.error("the mesh", f"(P, 3) points and {record.width} nodes for each cell", got)
+    boundaries, subdomains = _load_named(file, record.boundaries), _load_named(file, record.subdomains)
+    return SimplexMesh(points[:, :space].contiguous(), cells.reshape(-1, record.width), boundaries, subdomains)
+
+
+def _load_values(file: ResultsFile, header: Header, grid: Nodes) -> Tensor:
     for record in header.values:
-        if record.shape != stored_shape(grid):
-            raise file.error(f"shape of {record.path}", f"{stored_shape(grid)} as the grid has", str(record.shape))
+        if record.shape != _stored_shape(grid):
+            raise file.error(f"shape of {record.path}", f"{_stored_shape(grid)} as the grid has", str(record.shape))
         file.check(record)  # all of them before the memory for all of them is taken
     dtype = DTYPES[header.values[0].dtype]
     values = torch.empty((len(header.values), *grid.shape), dtype=dtype)
     for target, record in zip(values, header.values, strict=True):
-        target.copy_(from_vtk_order(to_tensor(file.read(record), dtype), grid))
+        target.copy_(_from_stored(to_tensor(file.read(record), dtype), grid))
     return values.reshape(header.batch, len(header.fields), *grid.shape)
 
 

@@ -93,7 +93,9 @@ def _first_fault(squares: Mapping[str, Tensor], converged: Tensor, cases: Mappin
         faults = (~torch.isfinite(values.cpu()) & converged.cpu()).nonzero()
         if len(faults):
             case = int(faults[0])
-            given = ", ".join(f"{k} = {v[case if len(v) > 1 else 0].item():g}" for k, v in cases.items())
+            given = ", ".join(
+                f"{k} = {v[case if len(v) > 1 else 0].item():g}" for k, v in cases.items() if isinstance(v, Tensor)
+            )
             return (
                 f"case {case} ({given or 'no parameters'}) is the first whose rows {label!r} are not finite; "
                 "check the residual there, lower the learning rate, or clip the gradient"

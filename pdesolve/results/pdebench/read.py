@@ -175,7 +175,7 @@ def _check_finite(file: HDF5File, values: Array, numbers: tuple[int, ...]) -> No
 
 def _grid(file: HDF5File, source: AbstractSource, problem: Family | None) -> StructuredGrid:
     """The nodes in the problem's box: they must fill it up to a spacing, and what float32 rounds out is put back."""
-    box: Box | None = None if problem is None else problem.problem.domain
+    box: Box | None = None if problem is None else problem.problem.box
     nodes = []
     for axis, array in source.nodes.items():
         if len(array) < 2:

@@ -1,0 +1,299 @@
+"""A mixture of experts over patches of a mesh."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import cached_property
+from typing import TYPE_CHECKING, Any, final
+
+import torch
+from torch import Tensor, nn
+
+from pdesolve.discretization.finite_elements.method import FiniteElements, cases_of
+from pdesolve.domains.mesh_values import AbstractMeshValues
+from pdesolve.domains.simplex_mesh import SimplexMesh
+from pdesolve.experts.abstract import AbstractExpert
+from pdesolve.experts.mesh_coupling import AbstractMeshCoupling, BlendedPatches, GalerkinSystem, StackedEquation
+from pdesolve.experts.mesh_stack import ElementSum, PatchStack
+from pdesolve.experts.patch_features import PatchFeatures
+from pdesolve.experts.patch_fields import AbstractPatchFields, EquationFields
+from pdesolve.experts.provenance import provenance
+from pdesolve.field import Field
+from pdesolve.linalg.operators.abstract import AbstractLinearOperator
+from pdesolve.linalg.operators.block_sparse import BlockSparseOperator
+from pdesolve.linalg.operators.dense import DenseOperator
+from pdesolve.linalg.operators.sparse import SparseOperator
+from pdesolve.problem import Problem
+from pdesolve.solution import Solution
+from pdesolve.status import raise_unless_converged
+
+if TYPE_CHECKING:
+    from pdesolve.discretization.finite_elements.discrete_problem import DiscreteProblem
+    from pdesolve.discretization.finite_elements.weak_form import Case
+    from pdesolve.domains.mesh_decomposition import MeshDecomposition
+
+_RANK = 1e-12  # eigenvalues of a patch's scaled Gram matrix below this part of the largest count as none
+_SYMMETRIC = 1e-10
+
+
+@dataclass(frozen=True, eq=False)
+class MeshPatchSolve:
+    """One case solved.
+
+    Arguments:
+        u: at the nodes of the mesh, (P,).
+        pieces: each patch's own field at its nodes, stacked, (S,).
+        weights: w, (K, N).
+        defect: f - K u at the nodes, zero where values are prescribed, (P,).
+        matrix: K over each patch and its surroundings, stacked.
+        status: a scalar.
+        seconds: of the fields, and of the coupled system.
+    """
+
+    u: Tensor
+    pieces: Tensor
+    weights: Tensor
+    defect: Tensor
+    matrix: SparseOperator
+    status: Tensor
+    seconds: tuple[float, float]
+
+
+@final
+class MeshMixture(AbstractExpert):
+    """u = Σ_k φ_k (p_k + Σ_i w_ki b_ki) on patches of a mesh, the equation being a finite-element operator K u = f.
+
+    A network gives N values at the nodes of each patch, ``fields`` makes basis fields of them, and ``coupling`` one
+    system Bᵀ K B w = Bᵀ (f - K p) for the weights of all patches: Galerkin's method in the span of the experts.
+    Gradients reach the network (``residual``) and the coefficients through both solves.
+
+    Arguments:
+        problem: linear, steady, of one field, on a mesh.
+        network: features (S, n) to basis values (S, N); shared by all patches.
+        decomposition: whose owners are the patches; its overlap is the coupling's.
+        fields: default ``EquationFields()``; ``NetworkFields()`` takes the network's output as it is.
+        coupling: default ``BlendedPatches()``; ``TiedPatches()`` or ``SeparatePatches()``.
+        features: default ``PatchFeatures()``, the place in the patch alone.
+        method: default ``FiniteElements(order)`` with the order of the mesh.
+
+    Raises:
+        TypeError: a problem on a box.
+        ValueError: several fields, time, a nonlinear equation, a decomposition of another mesh, an order other than the
+            mesh's, a network of another number of features.
+        SolveError: at the call, a case that failed, unless ``throw=False``.
+
+    Notes:
+        The error against a converged solution is that of the elements and that of the span; with ``EquationFields`` and
+        N = 32 the former is the larger (docs/finite_elements.md). Cases are solved one after another, as sparse
+        factorisations are.
+
+    Good values: N = 16 to 32; patches of 500 to 5000 nodes.
+    """
+
+    def __init__(
+        self,
+        problem: Problem,
+        network: nn.Module,
+        decomposition: MeshDecomposition,
+        *,
+        fields: AbstractPatchFields | None = None,
+        coupling: AbstractMeshCoupling | None = None,
+        features: PatchFeatures | None = None,
+        method: FiniteElements | None = None,
+    ) -> None:
+        from pdesolve.domains.mesh_decomposition import MeshDecomposition  # loads when it is first used
+
+        super().__init__()
+        mesh = problem.mesh_domain.mesh
+        if decomposition.mesh is not mesh:
+            raise ValueError("the decomposition cuts another mesh than the problem's: decompose problem.domain.mesh")
+        if len(problem.field_names) != 1 or problem.domain.has_time or not problem.trace.linear:
+            raise ValueError("a MeshMixture covers linear steady problems of one field: use Classical for others")
+        method = method or FiniteElements(mesh.order)
+        if method.order != mesh.order:
+            raise ValueError(f"elements of order {method.order} on a mesh of order {mesh.order}: take the mesh's order")
+        self._problem, self.network = problem, network
+        self.fields, self.coupling = fields or EquationFields(), coupling or BlendedPatches()
+        self.features = features or PatchFeatures()
+        self.discrete: DiscreteProblem = method.discretise(problem)
+        layers = self.coupling.layers
+        inner = MeshDecomposition(mesh, decomposition.owner, layers, decomposition.cost)
+        self.stack = PatchStack(inner, MeshDecomposition(mesh, decomposition.owner, layers + self.fields.layers))
+
+    @property
+    def problem(self) -> Problem:
+        return self._problem
+
+    def residual(self, parameters: Mapping[str, Any], generator: torch.Generator) -> tuple[dict[str, Tensor], Tensor]:
+        found = [self.solve(case) for case in cases_of(self.problem, parameters)]
+        status = torch.stack([f.status for f in found]).unsqueeze(1).expand(-1, self.stack.count)
+        return {"equation": torch.stack([self._local_energies(f) for f in found])}, status
+
+    def forward(
+        self,
+        parameters: Mapping[str, Any],
+        grid: Any = None,
+        generator: torch.Generator | None = None,
+        throw: bool = True,
+    ) -> Solution:
+        """As ``AbstractExpert.forward``; ``grid`` is the problem's mesh (default); parameters may be fields on it."""
+        check_mesh(self.problem, grid)
+        found = [self.solve(case, self.seeds(case).detach()) for case in cases_of(self.problem, parameters)]
+        status = torch.stack([f.status for f in found]).unsqueeze(1).expand(-1, self.stack.count)
+        if throw:
+            raise_unless_converged(status)
+        field = Field(torch.stack([f.u for f in found]).unsqueeze(1), self.problem.mesh_domain.mesh, ("u",))
+        stats = {
+            "fields_seconds": torch.tensor([f.seconds[0] for f in found]),
+            "system_seconds": torch.tensor([f.seconds[1] for f in found]),
+            "jump": torch.stack([self.jump(f) for f in found]).detach(),
+        }
+        numbers = {k: torch.as_tensor(v) for k, v in parameters.items() if not isinstance(v, AbstractMeshValues)}
+        record = provenance(self.problem, self, coupling=self.coupling, fields=self.fields)
+        return Solution(field, status, stats, numbers, provenance=record)
+
+    def jump(self, found: MeshPatchSolve) -> Tensor:
+        """max |u_a - u_b| of neighbours' own fields at the nodes of their interfaces, over max |u|."""
+        _, first, second = self.stack.interfaces
+        if not first.numel():
+            return found.u.new_zeros(())
+        a, b = (self.stack.at(found.pieces.unsqueeze(0), side) for side in (first, second))
+        return (a - b).abs().max() / found.u.abs().max()
+
+    def seeds(self, case: Case) -> Tensor:
+        """What the network says at the stacked nodes, (N, S)."""
+        values: Tensor = self.network(self.features.make(self.stack, case)).double().T
+        return values
+
+    def solve(self, case: Case, seeds: Tensor | None = None) -> MeshPatchSolve:
+        """One case; differentiable in its tensors and the seeds.
+
+        Arguments:
+            case: parameters.
+            seeds: default ``seeds(case)``, with the network's gradient.
+        """
+        started = time.perf_counter()
+        self.discrete.check(case)
+        discrete, stack, node_dofs = self.discrete, self.stack, self.discrete.space.node_dofs
+        lift = discrete.lifted(torch.zeros(discrete.space.size, dtype=torch.float64), case, None)
+        matrices, vectors = [], []
+        for integrand in discrete.integrands(case, None):
+            state = integrand.state(lift.unsqueeze(0), None)
+            matrices.append(integrand.matrices(state, {}).reshape(-1))
+            vectors.append(-integrand.residual(state).reshape(-1))
+        entries, loads = torch.cat(matrices), torch.cat(vectors)
+        around, own = self._sums
+        matrix = around.matrix(entries)
+        seeds = self.seeds(case) if seeds is None else seeds
+        made = self.fields.make(stack, matrix, around.vector(loads), self._fixed, seeds)
+        middle = time.perf_counter()
+        at_nodes = lift[node_dofs]
+        base = stack.joined(made.offset) + at_nodes
+        defect = -discrete.residual(self._in_order(base), None, case, None)[node_dofs]
+        equation = StackedEquation(matrix, own.matrix(entries), own.vector(loads), defect[stack.nodes])
+        weights, status = _solved(self.coupling.system(stack, equation, made))
+        pieces = made.offset + (weights[stack.patch] * made.basis.T).sum(1)
+        u = stack.joined(pieces) + at_nodes
+        rest = discrete.residual(self._in_order(u), None, case, None).index_fill(0, discrete.fixed, 0.0)
+        worst = torch.maximum(made.status, status)
+        seconds = middle - started, time.perf_counter() - middle
+        return MeshPatchSolve(u, pieces + at_nodes[stack.nodes], weights, -rest[node_dofs], matrix, worst, seconds)
+
+    def _in_order(self, nodal: Tensor) -> Tensor:
+        """Nodal values in the order of the degrees of freedom."""
+        return torch.zeros_like(nodal).index_copy(0, self.discrete.space.node_dofs, nodal)
+
+    def _local_energies(self, found: MeshPatchSolve) -> Tensor:
+        """√(r_kᵀ K_k⁻¹ r_k) of each patch, (K,): what a correction there, zero around it, would gain in energy.
+
+        r is orthogonal to the span of the experts, so these are an additive Schwarz estimate of the error in the energy
+        norm (Toselli & Widlund, *Domain Decomposition Methods*, 2005, section 2.5): no solution is needed.
+        """
+        from pdesolve.linalg import linear_solve
+
+        stack = self.stack
+        free = (~stack.border & ~self._fixed).nonzero().squeeze(1)
+        inside, kept = stack.interior(found.matrix.pattern, free)
+        operator = SparseOperator(inside.pattern, inside.sum(found.matrix.values[kept]).detach())
+        right = found.defect[stack.nodes[free]]
+        gain, _ = linear_solve(operator, right, throw=False)
+        energy = right.new_zeros(stack.count).index_add(0, stack.patch[free], right * gain)
+        return energy.clamp_min(torch.finfo(energy.dtype).tiny).sqrt()
+
+    @cached_property
+    def _tables(self) -> list[Any]:
+        defaults: Case = {k: torch.tensor(float(v), dtype=torch.float64) for k, v in self.problem.parameters.items()}
+        return [integrand.table for integrand in self.discrete.integrands(defaults, None)]
+
+    @cached_property
+    def _fixed(self) -> Tensor:
+        """Whether a stacked node has a prescribed value, (S,)."""
+        there = torch.zeros(self.discrete.space.size, dtype=torch.bool)
+        there[self.discrete.fixed] = True
+        return there[self.discrete.space.node_dofs][self.stack.nodes]
+
+    @cached_property
+    def _sums(self) -> tuple[ElementSum, ElementSum]:
+        order = self.discrete.space.node_dofs
+        node_of = torch.zeros_like(order).index_copy(0, order, torch.arange(len(order)))
+        around, own = (self.stack.sums(self._tables, node_of, own=alone) for alone in (False, True))
+        return around, own
+
+
+def check_mesh(problem: Problem, mesh: object) -> None:
+    """Raise unless a solution is wanted on the problem's own mesh.
+
+    Raises:
+        TypeError: no mesh.
+        ValueError: another mesh.
+    """
+    if mesh is None or mesh is problem.mesh_domain.mesh:
+        return
+    if not isinstance(mesh, SimplexMesh):
+        raise TypeError(f"a solution on a mesh is wanted on that mesh, got {type(mesh).__name__}: leave it out")
+    raise ValueError(
+        "the solution lives on the problem's mesh, another was given: leave it out, or make the problem there"
+    )
+
+
+def _solved(system: GalerkinSystem) -> tuple[Tensor, Tensor]:
+    """Weights (K, N) and status, in unknowns in which each patch's own block is the identity on its range."""
+    from pdesolve.linalg import linear_solve  # solvers load when they are used
+
+    count, n = system.right.shape
+    with torch.no_grad():
+        whiten, dead = _whitening(system.diagonal)
+    diagonal = whiten.mT @ system.diagonal @ whiten + torch.diag_embed(dead)
+    right = (whiten.mT @ system.right.unsqueeze(-1)).squeeze(-1)
+    ends = torch.tensor(system.edges, dtype=torch.int64).reshape(-1, 2).T
+    upper = whiten[ends[0]].mT @ system.upper @ whiten[ends[1]]
+    lower = whiten[ends[1]].mT @ system.lower @ whiten[ends[0]]
+    both = torch.cat([(diagonal - diagonal.mT).detach(), (upper - lower.mT).detach()])
+    operator: AbstractLinearOperator
+    if float(both.abs().max()) <= _SYMMETRIC:
+        diagonal = 0.5 * (diagonal + diagonal.mT)
+        operator = BlockSparseOperator(diagonal, 0.5 * (upper + lower.mT), system.edges, positive_definite=True)
+    else:
+        full = diagonal.new_zeros(count, count, n, n)
+        own = torch.arange(count)
+        full = full.index_put((own, own), diagonal).index_put((ends[0], ends[1]), upper)
+        full = full.index_put((ends[1], ends[0]), lower)
+        operator = DenseOperator(full.transpose(1, 2).reshape(count * n, count * n))
+    found, report = linear_solve(operator, right.reshape(-1), throw=False)
+    weights = (whiten @ found.reshape(count, n, 1)).squeeze(-1)
+    return weights, report.status
+
+
+def _whitening(diagonal: Tensor) -> tuple[Tensor, Tensor]:
+    """T with Tᵀ G T = I on the range of each block's symmetric part, and one for each direction that is left out."""
+    symmetric = 0.5 * (diagonal + diagonal.mT)
+    sound = symmetric.isfinite().all(-1).all(-1)[:, None, None]
+    symmetric = torch.where(sound, symmetric, 0.0)
+    size = symmetric.diagonal(dim1=1, dim2=2)
+    scale = torch.where(size > 0, size, 1.0).rsqrt() * (size > 0)
+    values, vectors = torch.linalg.eigh(scale.unsqueeze(-1) * symmetric * scale.unsqueeze(-2))
+    kept = values > _RANK * values.amax(1, keepdim=True).clamp_min(1e-300)
+    factor = torch.where(kept, values.clamp_min(1e-300).rsqrt(), 0.0)
+    return scale.unsqueeze(-1) * vectors * factor.unsqueeze(-2), (~kept).to(diagonal.dtype)

@@ -1,0 +1,1 @@
+"""Finite elements on meshes: scikit-fem gives elements, numbering and quadrature, the sums are differentiable."""

@@ -1,0 +1,163 @@
+"""Mixtures over patches of a mesh: against the finite-element solution, gradients, training, bad input."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+import torch
+from manufactured import cube, square
+from torch import Tensor
+
+import pdesolve as ps
+from pdesolve import CellValues, SolveStatus
+
+MESH = square(24)
+
+
+def problem_on(mesh: ps.SimplexMesh, pde: Any = None) -> ps.Problem:
+    walls = tuple(name for name in mesh.boundaries if name not in ("left", "right"))
+    conditions = [ps.Dirichlet(0.0, on="left"), ps.Robin(1.0, beta=0.5, on="right"), ps.Neumann(0.0, on=walls)]
+    return ps.Problem(pde or ps.Diffusion(f=1.0), ps.MeshDomain(mesh), conditions)
+
+
+def inclusions(mesh: ps.SimplexMesh, seed: int) -> Tensor:
+    """Six balls of conductivity 1/50 or 50."""
+    generator = torch.Generator().manual_seed(seed)
+    middles = mesh.points[mesh.corners].mean(1)
+    a = torch.ones(mesh.n_cells, dtype=torch.float64)
+    for i in range(6):
+        centre = torch.rand(middles.shape[1], generator=generator, dtype=torch.float64)
+        a[(middles - centre).square().sum(1) < 0.15**2] = 50.0 if i % 2 else 0.02
+    return a
+
+
+def mixture(problem: ps.Problem, patches: int, n_basis: int, **choices: Any) -> ps.MeshMixture:
+    mesh = problem.domain.mesh  # type: ignore[union-attr]
+    features = choices.pop("features", ps.PatchFeatures())
+    count = features.count(mesh.dimension)
+    network = ps.CoordinateNetwork(count, n_basis, generator=torch.Generator().manual_seed(0), widths=(32,))
+    return ps.MeshMixture(problem, network, ps.domains.graph_decomposition(mesh, patches), features=features, **choices)
+
+
+def relative(a: Tensor, b: Tensor) -> float:
+    return float((a - b).norm() / b.norm())
+
+
+@pytest.mark.parametrize(
+    ("coupling", "fields", "bound"),
+    [
+        (ps.BlendedPatches(), ps.EquationFields(), 1e-3),
+        (ps.BlendedPatches(), ps.NetworkFields(), 0.3),
+        (ps.TiedPatches(), ps.EquationFields(), 5e-3),
+    ],
+)
+def test_near_the_finite_element_solution(coupling: Any, fields: Any, bound: float) -> None:
+    problem = problem_on(MESH)
+    a = CellValues(torch.stack([inclusions(MESH, seed) for seed in (1, 2)]))
+    found = mixture(problem, 8, 24, coupling=coupling, fields=fields)({"a": a})
+    exact = ps.Classical(ps.FiniteElements(1)).on(problem)({"a": a}).field.values
+    assert relative(found.field.values, exact) < bound
+    assert found.status.shape == (2, 8)
+    assert float(found.stats["jump"].max()) < 30 * bound
+
+
+def test_separate_patches_disagree() -> None:
+    """Without rows between them patches have no reason to agree: what the couplings are for."""
+    problem = problem_on(MESH)
+    solution = mixture(problem, 8, 24, coupling=ps.SeparatePatches())({"a": CellValues(inclusions(MESH, 1))})
+    assert float(solution.stats["jump"]) > 0.1
+
+
+def test_more_fields_and_tetrahedra() -> None:
+    mesh = cube(8)
+    problem = problem_on(mesh, ps.Diffusion(f=1.0, axes="xyz"))
+    exact = ps.Classical(ps.FiniteElements(1)).on(problem)({"a": CellValues(inclusions(mesh, 1))}).field.values
+    errors = [
+        relative(
+            mixture(problem, 6, n, fields=ps.EquationFields(2))({"a": CellValues(inclusions(mesh, 1))}).field.values,
+            exact,
+        )
+        for n in (4, 16, 48)
+    ]
+    assert errors[2] < errors[1] < errors[0]
+    assert errors[2] < 5e-3
+
+
+def test_quadratic_elements_and_transport() -> None:
+    """On a quadratic mesh, and with an operator that is not symmetric."""
+    import skfem
+
+    flat = square(10, crooked=False).to_skfem()
+    curved = skfem.MeshTri2.from_mesh(flat).with_boundaries(flat.boundaries)
+    mesh = ps.SimplexMesh.from_skfem(curved)
+    problem = problem_on(mesh, ps.Diffusion(f=1.0, c=0.5, velocity=(3.0, 1.0)))
+    found = mixture(problem, 5, 24)({})
+    exact = ps.Classical(ps.FiniteElements(2)).on(problem)({}).field.values
+    assert relative(found.field.values, exact) < 2e-3
+
+
+def test_one_patch_is_the_finite_element_solution() -> None:
+    problem = problem_on(MESH)
+    a = CellValues(inclusions(MESH, 3))
+    exact = ps.Classical(ps.FiniteElements(1)).on(problem)({"a": a}).field.values
+    assert relative(mixture(problem, 1, 4)({"a": a}).field.values, exact) < 1e-10
+
+
+@pytest.mark.parametrize("coupling", [ps.BlendedPatches(2), ps.TiedPatches()])
+def test_gradients(coupling: Any) -> None:
+    mesh = square(6)
+    expert = mixture(problem_on(mesh), 3, 5, coupling=coupling, fields=ps.EquationFields(1))
+    a = inclusions(mesh, 1).requires_grad_()
+    defaults = {name: torch.tensor(v, dtype=torch.float64) for name, v in (("f", 1.0), ("c", 0.0))}
+
+    def solved(a: Tensor, seeds: Tensor) -> Tensor:
+        return expert.solve({"a": CellValues(a), **defaults}, seeds).u
+
+    seeds = expert.seeds({"a": CellValues(a.detach()), **defaults}).detach().requires_grad_()
+    assert torch.autograd.gradcheck(solved, (a, seeds), fast_mode=True, atol=1e-6)
+
+
+def test_training_lowers_the_error_on_other_coefficients() -> None:
+    mesh = square(16)
+    problem = problem_on(mesh)
+    expert = mixture(problem, 6, 4, features=ps.PatchFeatures(("a",)), fields=ps.EquationFields(1))
+    held_out = {"a": CellValues(torch.stack([inclusions(mesh, 100 + i) for i in range(4)]))}
+    exact = ps.Classical(ps.FiniteElements(1)).on(problem)(held_out).field.values
+    before = relative(expert(held_out).field.values, exact)
+    optimiser = torch.optim.Adam(expert.parameters(), 1e-2)
+    for step in range(50):
+        optimiser.zero_grad()
+        rows, _ = expert.residual({"a": CellValues(inclusions(mesh, step))}, torch.Generator())
+        torch.log(rows["equation"].square().sum()).backward()
+        optimiser.step()
+    assert relative(expert(held_out).field.values, exact) < 0.9 * before
+
+
+def test_a_member_with_nan_leaves_the_others_alone() -> None:
+    expert = mixture(problem_on(MESH), 4, 8)
+    a = torch.stack([inclusions(MESH, 1), inclusions(MESH, 2)])
+    a[0, 3] = torch.nan
+    solution = expert({"a": CellValues(a)}, throw=False)
+    assert int(solution.status[0, 0]) == SolveStatus.NON_FINITE
+    assert int(solution.status[1, 0]) == SolveStatus.CONVERGED
+    alone = expert({"a": CellValues(a[1])}).field.values
+    assert torch.equal(alone[0], solution.field.values[1])
+
+
+def test_bad_input() -> None:
+    problem = problem_on(MESH)
+    with pytest.raises(ValueError, match="cuts another mesh"):
+        ps.MeshMixture(problem, torch.nn.Identity(), ps.domains.graph_decomposition(square(3), 2))
+    patches = ps.domains.graph_decomposition(MESH, 2)
+    nonlinear = problem_on(MESH, ps.DivergenceForm(lambda f, c, p: (f.u.x, f.u.y), lambda f, c, p: f.u**3))
+    with pytest.raises(ValueError, match="linear steady problems of one field"):
+        ps.MeshMixture(nonlinear, torch.nn.Identity(), patches)
+    with pytest.raises(ValueError, match="elements of order 2 on a mesh of order 1"):
+        ps.MeshMixture(problem, torch.nn.Identity(), patches, method=ps.FiniteElements(2))
+    with pytest.raises(ValueError, match="layers"):
+        ps.BlendedPatches(0)
+    with pytest.raises(ValueError, match="weight"):
+        ps.TiedPatches(-1.0)
+    with pytest.raises(ValueError, match="problem's mesh"):
+        mixture(problem, 2, 4)({}, square(3))
