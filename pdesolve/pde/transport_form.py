@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Mapping
 from dataclasses import dataclass
 
@@ -16,7 +17,7 @@ _ROUNDING = 1e-9
 
 
 @dataclass(frozen=True, eq=False)
-class Transport:
+class Coefficients:
     """u_t + a·∇u = Σ_d g_d u_dd + s at points.
 
     Arguments:
@@ -49,6 +50,9 @@ class TransportForm:
         The check is one at random values of fields and derivatives: it errs on a set of measure zero only.
     """
 
+    velocity_factor: float = 1.0
+    diffusivity_factor: float = 1.0
+
     def __init__(self, pde: AbstractPDE, parameters: Mapping[str, float], axes: tuple[str, ...]) -> None:
         self.pde, self.axes = pde, axes
         self.space_axes = tuple(axis for axis in axes if axis != "t")
@@ -63,7 +67,7 @@ class TransportForm:
         """Names of the unknowns."""
         return self.pde.field_names
 
-    def at(self, coordinates: Mapping[str, Tensor], fields: Tensor) -> Transport:
+    def at(self, coordinates: Mapping[str, Tensor], fields: Tensor) -> Coefficients:
         """The coefficients at points.
 
         Arguments:
@@ -83,7 +87,14 @@ class TransportForm:
         zero = torch.zeros_like(source)
         velocity = torch.stack([slopes[0, names.index(a) - 1] if a in names else zero[0] for a in self.space_axes])
         diffusivity = [-slopes[:, names.index(2 * a) - 1] if 2 * a in names else zero for a in self.space_axes]
-        return Transport(velocity, torch.stack(diffusivity, dim=1), source)
+        spread = torch.stack(diffusivity, dim=1)
+        return Coefficients(velocity * self.velocity_factor, spread * self.diffusivity_factor, source)
+
+    def scaled(self, velocity: float, diffusivity: float) -> TransportForm:
+        """The same equation with a and g times factors, for paths that lead to it from an easier one."""
+        other = copy.copy(self)
+        other.velocity_factor, other.diffusivity_factor = velocity, diffusivity
+        return other
 
     def _read(self, order: int) -> tuple[str, ...]:
         """Pure derivatives in space of one order that the residual reads."""
@@ -145,7 +156,9 @@ class TransportForm:
         for (name, term), slope in slopes.items():
             for i, own in enumerate(self.fields):
                 if own != name and not _same(slope[i] + rates[i], rates[i]):
-                    raise _refused(f"the equation of {own} reads {name}.{term}: derivatives of other fields are coupled")
+                    raise _refused(
+                        f"the equation of {own} reads {name}.{term}: derivatives of other fields are coupled"
+                    )
         for axis in self.space_axes:
             speeds = [
                 slopes[name, axis][i] / rates[i] if (name, axis) in slopes else torch.zeros_like(rates[i])

@@ -10,8 +10,7 @@ import torch
 from torch import Tensor
 
 from pdesolve.domains.geometry import positive_int
-from pdesolve.experts.lagrangian_branch import AbstractBranch, AbstractPreparedBranch, LabelFrame, Rows, joined
-
+from pdesolve.experts.lagrangian.branch import AbstractBranch, AbstractPreparedBranch, LabelFrame, Rows, joined
 
 
 @final

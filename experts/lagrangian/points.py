@@ -8,7 +8,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from pdesolve.experts.lagrangian_branch import LabelFrame
+from pdesolve.experts.lagrangian.branch import LabelFrame
 
 
 def label_points(

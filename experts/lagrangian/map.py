@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from pdesolve.experts.lagrangian_branch import AbstractBranch, AbstractPreparedBranch, LabelFrame, joined
+from pdesolve.experts.lagrangian.branch import AbstractBranch, AbstractPreparedBranch, LabelFrame, joined
 from pdesolve.jet import Jet, closure
 
 Terms = Mapping[str, Tensor]
@@ -136,7 +136,7 @@ def inverse(g: Tensor) -> Tensor:
 
 
 def in_place(axes: tuple[str, ...], x: Terms, u: Terms, second: bool) -> tuple[Tensor, Tensor | None, Tensor]:
-    """∇u and the pure second derivatives of u in place, and J.
+    """∇u and ∇²u in place, and J.
 
     With G = ∂X/∂ξ and H = G⁻¹: ∇u = Hᵀ ∇_ξ U, and since ∇²_ξ U = Gᵀ ∇²u G + Σ_a u_a ∇²_ξ X_a,
     ∇²u = Hᵀ (∇²_ξ U - Σ_a u_a ∇²_ξ X_a) H. In one dimension: u_x = U'/J, u_xx = (U'' - u_x X'')/J².
@@ -147,7 +147,7 @@ def in_place(axes: tuple[str, ...], x: Terms, u: Terms, second: bool) -> tuple[T
         second: whether the second ones are wanted.
 
     Returns:
-        (point, field, axis), (point, field, axis) or None, and (point,).
+        (point, field, axis), (point, field, axis, axis) or None, and (point,).
     """
     g, jacobian = gradients(axes, x)
     h = inverse(g)
@@ -162,5 +162,4 @@ def in_place(axes: tuple[str, ...], x: Terms, u: Terms, second: bool) -> tuple[T
             row.append(u[term] - (slope @ x[term].unsqueeze(-1)).squeeze(-1))
         rows.append(torch.stack(row, dim=-1))
     curvature = torch.stack(rows, dim=-2)  # (point, field, ξ, ξ)
-    pure = torch.einsum("pba,pfbc,pca->pfa", h, curvature, h)
-    return slope, pure, jacobian
+    return slope, h.mT.unsqueeze(1) @ curvature @ h.unsqueeze(1), jacobian

@@ -10,8 +10,8 @@ import torch
 from torch import Tensor
 
 from pdesolve.domains.geometry import Box
-from pdesolve.experts.lagrangian_flow import AbstractFlow
-from pdesolve.experts.lagrangian_map import LabelMap, in_place
+from pdesolve.experts.lagrangian.flow import AbstractFlow
+from pdesolve.experts.lagrangian.map import LabelMap, in_place
 from pdesolve.jet import Jet
 from pdesolve.pde.transport_form import TransportForm
 from pdesolve.residual_minimisation.abstract import AbstractResidual
@@ -103,7 +103,7 @@ class SlabResidual(AbstractResidual):
         blocks = []
         for group in groups:
             by_n, by_m = torch.autograd.grad(
-                group.sum(), (n, m), retain_graph=True, allow_unused=True, materialize_grads=True
+                group, (n, m), torch.ones_like(group), retain_graph=True, allow_unused=True, materialize_grads=True
             )
             blocks.append(torch.cat([rows_n(by_n), rows_m(by_m)], dim=1))
         return torch.cat([group.detach() for group in groups]), torch.cat(blocks)
@@ -126,12 +126,12 @@ class SlabResidual(AbstractResidual):
         transport = slab.form.at(at, u[""].T)
         change = u["t"].T - transport.source  # (field, point)
         if slab.slips:
-            slope, pure, determinant = in_place(axes, x, u, slab.form.diffusive)
+            slope, hessian, jacobian = in_place(axes, x, u, slab.form.diffusive)
             carried = torch.einsum("ap,pfa->fp", transport.velocity - x["t"].T, slope)
             change = change + carried
-            if pure is not None:
-                change = change - torch.einsum("fap,pfa->fp", transport.diffusivity, pure)
-            change = torch.where(determinant > 0, change, torch.nan)
+            if hessian is not None:
+                change = change - torch.einsum("fap,pfaa->fp", transport.diffusivity, hessian)
+            change = torch.where(jacobian > 0, change, torch.nan)
         weight = slab.map.frame.duration / position.shape[1] ** 0.5
         states = tuple(change * (weight / slab.scales[1]).unsqueeze(-1))
         if not slab.flow.moves:

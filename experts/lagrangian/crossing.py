@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from pdesolve.experts.lagrangian_map import LabelMap, gradients
+from pdesolve.experts.lagrangian.map import LabelMap, gradients
 
 _LABELS = {1: 512, 2: 48}
 _TIMES = 65
@@ -77,9 +77,7 @@ def first_crossing(map: LabelMap, theta: Tensor) -> Crossing:
         return _event(map, theta, after, best, crossed=True)
 
 
-def _smallest(
-    map: LabelMap, theta: Tensor, times: Tensor, low: list[float], high: list[float], n: int
-) -> Tensor:
+def _smallest(map: LabelMap, theta: Tensor, times: Tensor, low: list[float], high: list[float], n: int) -> Tensor:
     """For each time the smallest J and its label, (time, 1 + axis)."""
     axes = map.frame.axes
     lines = [torch.linspace(a, b, n, dtype=theta.dtype, device=theta.device) for a, b in zip(low, high, strict=True)]

@@ -9,7 +9,7 @@ from typing import Any, final
 import torch
 from torch import Tensor
 
-from pdesolve.experts.lagrangian_branch import AbstractBranch, AbstractPreparedBranch, LabelFrame, Rows, joined
+from pdesolve.experts.lagrangian.branch import AbstractBranch, AbstractPreparedBranch, LabelFrame, Rows, joined
 from pdesolve.jet import Jet
 
 

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import final
 
 import torch
 from torch import Tensor
 
-from pdesolve.experts.lagrangian_map import LabelMap, gradients, inverse
+from pdesolve.experts.lagrangian.map import LabelMap, gradients, inverse
 
 _TABLE = {1: 256, 2: 40}
 _TIMES = 33
@@ -65,9 +64,7 @@ class LabelSolver:
             times: t, (point,), inside the slab.
         """
         with torch.no_grad():
-            parts = [
-                self._solved(x, t) for x, t in zip(position.split(_CHUNK), times.split(_CHUNK), strict=True)
-            ]
+            parts = [self._solved(x, t) for x, t in zip(position.split(_CHUNK), times.split(_CHUNK), strict=True)]
         return Labels(torch.cat([p.labels for p in parts]), torch.cat([p.converged for p in parts]))
 
     def differentiable(self, labels: Tensor, position: Tensor, times: Tensor, theta: Tensor) -> Tensor:
@@ -117,12 +114,17 @@ class LabelSolver:
         frame = self.map.frame
         self.times = torch.linspace(0.0, frame.duration, _TIMES, dtype=self.theta.dtype, device=self.theta.device)
         unit = torch.linspace(0.0, 1.0, n + 1, dtype=self.theta.dtype, device=self.theta.device)
-        grid = torch.meshgrid(*(low + extent * unit for low, extent in zip(self.low, self.extent, strict=True)), indexing="ij")
+        grid = torch.meshgrid(
+            *(low + extent * unit for low, extent in zip(self.low, self.extent, strict=True)), indexing="ij"
+        )
         self.nodes = torch.stack([g.flatten() for g in grid], dim=-1)  # (node, axis)
         rows = []
         for tau in self.times:
             points = self.map.at(
-                {"t": torch.full_like(self.nodes[:, 0], frame.start + float(tau)), **dict(zip(self.axes, self.nodes.T, strict=True))}
+                {
+                    "t": torch.full_like(self.nodes[:, 0], frame.start + float(tau)),
+                    **dict(zip(self.axes, self.nodes.T, strict=True)),
+                }
             )
             rows.append(points.displaced(points.position.values(self.theta)) - self.map.drift * tau)
         self.table = torch.stack(rows)  # (time, node, axis), in the moving frame
@@ -202,7 +204,9 @@ class LabelSolver:
             lower, upper = torch.where(gap < 0, labels, lower), torch.where(gap > 0, labels, upper)
             newton = labels - gap / slope[..., 0]
             inside = (newton > lower) & (newton < upper)
-            labels = torch.where(gap.abs() <= self.tolerance, labels, torch.where(inside, newton, 0.5 * (lower + upper)))
+            labels = torch.where(
+                gap.abs() <= self.tolerance, labels, torch.where(inside, newton, 0.5 * (lower + upper))
+            )
         gap = self._map(labels, t, self.theta)[0] - x
         return labels, (gap.abs() <= self.tolerance).all(-1)
 
@@ -225,4 +229,3 @@ class LabelSolver:
             labels = labels - share * step
             gap = value - x
         return labels, (gap.abs() <= self.tolerance).all(-1)
-
