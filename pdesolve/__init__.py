@@ -32,6 +32,11 @@ from pdesolve.experts.fourier_neural_operator import FourierNeuralOperator
 from pdesolve.experts.gate import TopOneGate
 from pdesolve.experts.hard_constraint_expert import HardConstraintExpert
 from pdesolve.experts.hard_constraint_layer import HardConstraintLayer, LayerReport
+from pdesolve.experts.lagrangian.flow import Follow, Still
+from pdesolve.experts.lagrangian.pinn import LagrangianPINN, LagrangianReport, Stage
+from pdesolve.experts.lagrangian.spectral import SpectralBranch
+from pdesolve.experts.lagrangian.tanh import TanhBranch
+from pdesolve.experts.lagrangian.zero import ZeroBranch
 from pdesolve.experts.linear_constraint import AbstractLinearConstraint, Violation
 from pdesolve.experts.mass_balance import MassBalance
 from pdesolve.experts.mixture import MixtureOfExperts
@@ -67,6 +72,7 @@ from pdesolve.pde.diffusion_sorption import DiffusionSorption
 from pdesolve.pde.fisher_kpp import FisherKPP
 from pdesolve.pde.fitzhugh_nagumo import FitzHughNagumo
 from pdesolve.pde.heat import Heat
+from pdesolve.pde.linear_advection import LinearAdvection
 from pdesolve.problem import AbstractDistribution, Family, LogUniform, Problem, ProblemFamily, Uniform
 from pdesolve.reference import (
     MethodOfLines,
@@ -137,6 +143,7 @@ __all__ = [
     "FitzHughNagumo",
     "FixedRidge",
     "FlatLayout",
+    "Follow",
     "ForwardMode",
     "FourierNeuralOperator",
     "FourierSpectral",
@@ -156,8 +163,11 @@ __all__ = [
     "Interval",
     "Jet",
     "JoinedCoordinates",
+    "LagrangianPINN",
+    "LagrangianReport",
     "LayerReport",
     "LevenbergMarquardt",
+    "LinearAdvection",
     "LogUniform",
     "MassBalance",
     "MethodOfLines",
@@ -186,7 +196,11 @@ __all__ = [
     "Solution",
     "SolveError",
     "SolveStatus",
+    "SpectralBranch",
+    "Stage",
+    "Still",
     "StructuredGrid",
+    "TanhBranch",
     "TaylorMode",
     "TimeInterval",
     "TimePower",
@@ -201,6 +215,7 @@ __all__ = [
     "Unweighted",
     "Violation",
     "Whitening",
+    "ZeroBranch",
     "cartesian_decomposition",
     "diffusion_sorption_family",
     "diffusion_sorption_frame",

@@ -299,7 +299,7 @@ class LagrangianPINN(AbstractExpert):
             fitted = self._fitted(index)
             for piece in (slabs == index).nonzero()[:, 0].split(_CHUNK):
                 state, labels, converged = fitted(position[piece], times[piece])
-                self._check_covered(labels, converged, position[piece], times[piece])
+                self._check_covered(labels.detach(), converged, position[piece], times[piece])
                 finite = torch.isfinite(state).all(1)
                 code = torch.where(converged, int(SolveStatus.CONVERGED), int(SolveStatus.STEP_CAP))
                 code = torch.where(converged & ~finite, int(SolveStatus.NON_FINITE), code)
@@ -351,6 +351,7 @@ class LagrangianPINN(AbstractExpert):
         return joined([columns[axis] for axis in domain.space_axes]), columns["t"]
 
     def _named(self, position: Tensor, time: Tensor) -> str:
+        position, time = position.detach(), time.detach()
         places = ", ".join(f"{a} = {float(x):.6g}" for a, x in zip(self.setup.box.space_axes, position, strict=True))
         return f"the point {places}, t = {float(time):.6g}"
 

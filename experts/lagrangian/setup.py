@@ -142,7 +142,7 @@ def _ends(
                 continue
             if not (face.is_dirichlet and face.alpha == 1.0):
                 raise ValueError(
-                    f"the condition on {face.boundary!r} is no Dirichlet condition: a Lagrangian expert takes Periodic, "
+                    f"the condition on {face.boundary!r} is no Dirichlet condition: a Lagrangian expert has Periodic, "
                     "Dirichlet, or none where an equation without diffusion flows out"
                 )
             pairs[problem.field_names.index(face.field)][face.side > 0] = face.value
@@ -170,7 +170,7 @@ def _check_repeats(
         for name, jump in zip(fields, gap.tolist(), strict=True):
             if jump > 1e-6 * float(scale):
                 raise ValueError(
-                    f"the initial condition of {name}{what} jumps by {jump:.3g} over the ends of the axis {axis}, which "
+                    f"the initial condition of {name}{what} jumps by {jump:.3g} over the ends of axis {axis}, which "
                     f"is declared periodic: give one that repeats with period {domain.extent(axis):.6g}, or another "
                     "condition there"
                 )
@@ -189,7 +189,7 @@ def _check_outflow(
             outward = form.at(at, state.T).velocity[i] * (2 * side - 1)
             if bool((outward > 0).all()):
                 raise ValueError(
-                    f"the flow leaves through {BOUNDARIES[axis][side]!r} and nothing diffuses: a value prescribed there "
+                    f"the flow leaves through {BOUNDARIES[axis][side]!r} and nothing diffuses: a value given there "
                     "contradicts the equation; leave the condition out"
                 )
 
@@ -203,7 +203,7 @@ def _check_corners(
     frame = LabelFrame(domain, ())
     points = label_points(frame, _TRIED[len(domain.space_axes)], {})
     if len(domain.space_axes) == 1:
-        points = {axis: v for axis, v in points.items()} | {"t": torch.full_like(points["t"], domain.bounds("t")[0])}
+        points = {**points} | {"t": torch.full_like(points["t"], domain.bounds("t")[0])}
     for axis, sides in held.items():
         for side, is_held in enumerate(sides):
             if not is_held:

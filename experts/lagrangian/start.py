@@ -45,7 +45,7 @@ class InitialState:
 @final
 @dataclass(frozen=True, eq=False)
 class Lifted:
-    """S with boundary values that move: S + Σ_e λ_e(ξ) (h_e(t) - h_e(t₀)), λ_e linear, one at its end and zero opposite.
+    """S with boundary values that move: S + Σ_e λ_e(ξ) (h_e(t) - h_e(t₀)), λ_e linear, one at its end.
 
     Arguments:
         base: the state at t₀.

@@ -93,11 +93,7 @@ def _check_speed(speed: object, axis: str, shape: torch.Size) -> None:
         raise TypeError(f"{what} must be a number or a tensor of torch functions, got {type(speed).__name__}")
     found = torch.as_tensor(speed, dtype=torch.float64)
     if found.shape not in (torch.Size(), torch.Size([1]), shape):
-        raise ValueError(
-            f"{what} has shape {tuple(found.shape)} at points of shape {tuple(shape)}: give one value each"
-        )
+        raise ValueError(f"{what} has shape {tuple(found.shape)} at points {tuple(shape)}: give one value each")
     if not bool(torch.isfinite(found).all()):
         bad = float(found.flatten()[~torch.isfinite(found).flatten()][0])
-        raise ValueError(
-            f"{what} is not finite ({bad}) at points of the unit box: check the function and its constants"
-        )
+        raise ValueError(f"{what} is not finite ({bad}) in the unit box: check the function and its constants")

@@ -156,9 +156,7 @@ class TransportForm:
         for (name, term), slope in slopes.items():
             for i, own in enumerate(self.fields):
                 if own != name and not _same(slope[i] + rates[i], rates[i]):
-                    raise _refused(
-                        f"the equation of {own} reads {name}.{term}: derivatives of other fields are coupled"
-                    )
+                    raise _refused(f"the equation of {own} reads {name}.{term}: fields are coupled in derivatives")
         for axis in self.space_axes:
             speeds = [
                 slopes[name, axis][i] / rates[i] if (name, axis) in slopes else torch.zeros_like(rates[i])

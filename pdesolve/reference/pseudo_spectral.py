@@ -11,10 +11,10 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from pdesolve.condition import value_at
 from pdesolve.domains.geometry import finite_float, positive_int
 from pdesolve.pde.transport_form import TransportForm
 from pdesolve.problem import Problem
-from pdesolve.condition import value_at
 from pdesolve.status import SolveError, SolveStatus
 
 Array = np.ndarray[Any, np.dtype[np.float64]]
