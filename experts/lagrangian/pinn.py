@@ -199,6 +199,25 @@ class LagrangianPINN(AbstractExpert):
         raise_unless_converged(status, detail)
         return state
 
+    def curve(self, label: Tensor, times: Tensor) -> Tensor:
+        """The characteristic X(ξ, t) of a label of the first slab, carried through the slabs, (time, axis).
+
+        Arguments:
+            label: ξ at the start, (axis,).
+            times: t, (time,), rising, inside the domain.
+        """
+        places, here, slabs = [], label.to(self.theta[0]), self._slab_of(times)
+        with torch.no_grad():
+            for index, (map, theta) in enumerate(zip(self.maps, self.theta, strict=True)):
+                end = times.new_tensor([map.frame.start + map.frame.duration])
+                wanted = torch.cat([times[slabs == index], end])
+                columns = zip(map.frame.axes, here, strict=True)
+                points = map.at({"t": wanted, **{axis: value.expand(len(wanted)) for axis, value in columns}})
+                found = points.displaced(points.position.values(map.split(theta)[0]))
+                places.append(found[:-1])
+                here = found[-1]
+        return torch.cat(places)
+
     def residual(
         self, parameters: Mapping[str, Tensor], generator: torch.Generator
     ) -> tuple[dict[str, Tensor], Tensor]:
