@@ -2,8 +2,8 @@
 
     python examples/benchmarks/lagrangian.py [--quick] [--json FILE] [--only SECTION ...]
 
-Errors are relative L2 of u without its mean, on points between those of the fit, medians of three seeds. Speeds 30 to 70
-alone are trivial in the moving frame; the honest cases are the others.
+Errors are relative L2 of u without its mean, on points between those of the fit, medians of three seeds. Speeds 30
+to 70 alone are trivial in the moving frame; the honest cases are the others.
 """
 
 from __future__ import annotations
@@ -28,6 +28,7 @@ from report import Report, start  # isort: skip
 TURN = 2 * math.pi
 SEEDS = (0, 1, 2)
 RING = ps.Interval(0, TURN) * ps.TimeInterval(0, 1)
+EQUATION = (ps.Stage(),)
 VISCOUS = [*(ps.Stage(diffusivity=f) for f in (16.0, 8.0, 4.0, 2.0, 1.4)), ps.Stage()]
 CURRICULUM = [*(ps.Stage(velocity=f) for f in (0.1, 0.25, 0.5, 0.75)), ps.Stage()]
 Fit = Callable[[int], ps.LagrangianPINN]
@@ -67,7 +68,7 @@ def median(report: Report, fit: Fit, exact: Tensor, mean: float = 0.0) -> tuple[
     return statistics.median(errors), statistics.median(seconds)
 
 
-def spectral(problem: ps.Problem, modes: int, degree: int, *, carried: bool = False, path: Any = (ps.Stage(),)) -> Fit:
+def spectral(problem: ps.Problem, modes: int, degree: int, *, carried: bool = False, path: Any = EQUATION) -> Fit:
     """Lagrangian, Fourier x Chebyshev branches."""
 
     def fit(seed: int) -> ps.LagrangianPINN:
@@ -82,9 +83,7 @@ def spectral(problem: ps.Problem, modes: int, degree: int, *, carried: bool = Fa
     return fit
 
 
-def networks(
-    problem: ps.Problem, flow: Any, steps: int, path: Sequence[ps.Stage] = (ps.Stage(),), slabs: int = 1
-) -> Fit:
+def networks(problem: ps.Problem, flow: Any, steps: int, path: Sequence[ps.Stage] = EQUATION, slabs: int = 1) -> Fit:
     """Tanh branches, Lagrangian or Eulerian by ``flow``."""
 
     def fit(seed: int) -> ps.LagrangianPINN:
