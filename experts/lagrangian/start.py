@@ -115,15 +115,6 @@ class FittedSlab:
         state: Tensor = points.valued(points.state.values(second), self.slab.start(at), vanishing)
         return state, labels, found.converged
 
-    def derivatives(self, position: Tensor, times: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """u, ∇u and the pure second derivatives at points, without a graph.
-
-        Returns:
-            (point, field), (point, field, axis), (point, field, axis).
-        """
-        state, slope, hessian = self._hessian(position, times)
-        return state, slope, torch.diagonal(hessian, dim1=-2, dim2=-1)
-
     def jet_at(self, labels: Mapping[str, Jet], time: float) -> Jet:
         """u(·, time) as a jet where points are jets of the coordinates themselves: the start of the next slab."""
         axes = self.slab.map.frame.axes
