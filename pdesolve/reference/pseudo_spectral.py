@@ -99,19 +99,19 @@ class PseudoSpectral:
         scale = max(float(start.abs().max()), 1e-300)
         wanted = times.unique()
         ends = wanted[wanted > begin]
-        states, known = start.numpy().reshape(1, -1), [begin]
-        if len(ends):
+        states, known = [start.numpy().ravel()], [begin]
+        for until in ends.tolist():  # one integration for each: the solver's own interpolation has a lower order
             found = solve_ivp(
-                rate, (begin, float(ends[-1])), start.numpy().ravel(), method="DOP853", t_eval=ends.numpy(),
-                rtol=self.rtol, atol=self.rtol * scale,
-            )  # fmt: skip
+                rate, (known[-1], until), states[-1], method="DOP853", rtol=self.rtol, atol=self.rtol * scale
+            )
             if not found.success or not np.isfinite(found.y).all():
                 raise SolveError(
                     f"the pseudo-spectral integration broke down ({found.message}): raise nodes, or end before",
                     torch.tensor([int(SolveStatus.DIVERGED)]),
                 )
-            states, known = np.concatenate([states, found.y.T]), [begin, *ends.tolist()]
-        rows = torch.from_numpy(states).reshape(len(known), len(problem.field_names), self.nodes)
+            states.append(found.y[:, -1])
+            known.append(until)
+        rows = torch.from_numpy(np.stack(states)).reshape(len(known), len(problem.field_names), self.nodes)
         index = torch.searchsorted(torch.tensor(known, dtype=torch.float64), times)
         place = torch.as_tensor(coordinates[axis], dtype=torch.float64)
         turns = (place - low - drift * (torch.tensor(known, dtype=torch.float64) - begin)[:, None]) / (high - low)
