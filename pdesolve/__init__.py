@@ -45,6 +45,11 @@ from pdesolve.experts.fourier_neural_operator import FourierNeuralOperator
 from pdesolve.experts.gate import TopOneGate
 from pdesolve.experts.hard_constraint_expert import HardConstraintExpert
 from pdesolve.experts.hard_constraint_layer import HardConstraintLayer, LayerReport
+from pdesolve.experts.lagrangian.flow import Follow, Still
+from pdesolve.experts.lagrangian.pinn import LagrangianPINN, LagrangianReport, Stage
+from pdesolve.experts.lagrangian.spectral import SpectralBranch
+from pdesolve.experts.lagrangian.tanh import TanhBranch
+from pdesolve.experts.lagrangian.zero import ZeroBranch
 from pdesolve.experts.linear_constraint import AbstractLinearConstraint, Violation
 from pdesolve.experts.mass_balance import MassBalance
 from pdesolve.experts.mesh_coupling import AbstractMeshCoupling, BlendedPatches, SeparatePatches, TiedPatches
@@ -88,6 +93,7 @@ from pdesolve.pde.fisher_kpp import FisherKPP
 from pdesolve.pde.fitzhugh_nagumo import FitzHughNagumo
 from pdesolve.pde.heat import Heat
 from pdesolve.pde.heat_conduction import HeatConduction
+from pdesolve.pde.linear_advection import LinearAdvection
 from pdesolve.problem import AbstractDistribution, Family, LogUniform, MeshFamily, Problem, ProblemFamily, Uniform
 from pdesolve.reference import (
     MethodOfLines,
@@ -174,6 +180,7 @@ __all__ = [
     "FixedRidge",
     "FlatLayout",
     "Flux",
+    "Follow",
     "ForwardMode",
     "FourierNeuralOperator",
     "FourierSpectral",
@@ -194,8 +201,11 @@ __all__ = [
     "Interval",
     "Jet",
     "JoinedCoordinates",
+    "LagrangianPINN",
+    "LagrangianReport",
     "LayerReport",
     "LevenbergMarquardt",
+    "LinearAdvection",
     "LinearElasticity",
     "LogUniform",
     "MassBalance",
@@ -235,8 +245,12 @@ __all__ = [
     "Solution",
     "SolveError",
     "SolveStatus",
+    "SpectralBranch",
+    "Stage",
+    "Still",
     "StreamlineUpwind",
     "StructuredGrid",
+    "TanhBranch",
     "TaylorMode",
     "ThetaMethod",
     "TiedPatches",
@@ -254,6 +268,7 @@ __all__ = [
     "Unweighted",
     "Violation",
     "Whitening",
+    "ZeroBranch",
     "cartesian_decomposition",
     "diffusion_sorption_family",
     "diffusion_sorption_frame",

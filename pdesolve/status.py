@@ -74,6 +74,11 @@ class SolveStatus(enum.IntEnum):
         "no combination of the basis fields meets all constraints: the report's violations say which rows and by how "
         "much at the point that comes nearest; loosen the bounds, give fewer points, or use more basis fields",
     )
+    CROSSING = (
+        12,
+        "characteristics cross inside the asked time, so that u has several values from there on: end before, add "
+        "viscosity, or where the equation has it and only the map folds, take more time slabs, which set out anew",
+    )
 
     message: str
 

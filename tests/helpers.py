@@ -40,6 +40,7 @@ from pdesolve.pde.diffusion_sorption import DiffusionSorption
 from pdesolve.pde.fisher_kpp import FisherKPP
 from pdesolve.pde.fitzhugh_nagumo import FitzHughNagumo
 from pdesolve.pde.heat import Heat
+from pdesolve.pde.linear_advection import LinearAdvection
 from pdesolve.pde.trace import trace
 from pdesolve.pde.variable import FieldVariable
 from pdesolve.problem import Problem
@@ -385,6 +386,8 @@ EQUATIONS: list[AbstractPDE] = [
     FitzHughNagumo(axes="z"),
     FisherKPP(),
     FisherKPP(axes="xyz"),
+    LinearAdvection(2.0, 0.1),
+    LinearAdvection(lambda c, p: (-c.y, c.x), axes="xy"),
 ]
 
 

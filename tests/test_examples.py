@@ -28,6 +28,11 @@ def test_burgers_on_four_patches() -> None:
     assert load("burgers").main() < 5e-3
 
 
+def test_a_travelling_front_on_its_characteristics(tmp_path: Path) -> None:
+    assert load("lagrangian_burgers").main(modes=12, folder=tmp_path) < 3e-4
+    assert (tmp_path / "lagrangian_burgers.png").stat().st_size > 10_000
+
+
 def test_the_layer_in_a_model_learns() -> None:
     module = load("layer_in_a_model")
     assert module.main(steps=30) < 0.35  # 0.44 untrained, 0.08 after the example's 100 steps

@@ -1,0 +1,402 @@
+"""The Lagrangian expert: transport solved on its characteristics."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from itertools import pairwise
+from typing import Any, final
+
+import torch
+from torch import Tensor, nn
+
+from pdesolve.domains.geometry import AXES, Box, positive_int
+from pdesolve.domains.grid import StructuredGrid
+from pdesolve.experts.abstract import AbstractExpert
+from pdesolve.experts.lagrangian.branch import AbstractBranch, LabelFrame, joined
+from pdesolve.experts.lagrangian.crossing import Crossing, first_crossing
+from pdesolve.experts.lagrangian.flow import AbstractFlow, Follow
+from pdesolve.experts.lagrangian.map import LabelMap
+from pdesolve.experts.lagrangian.points import label_points, random_points
+from pdesolve.experts.lagrangian.setup import transport_setup
+from pdesolve.experts.lagrangian.slab import Slab, Start
+from pdesolve.experts.lagrangian.start import FittedSlab, HandedOver, Lifted
+from pdesolve.experts.lagrangian.zero import ZeroBranch
+from pdesolve.experts.provenance import provenance
+from pdesolve.field import Field
+from pdesolve.problem import Problem
+from pdesolve.residual_minimisation.abstract import AbstractMinimiser, Minimised
+from pdesolve.solution import Solution
+from pdesolve.status import SolveStatus, raise_unless_converged
+
+_DRAWN = 1024
+_CHUNK = 1 << 15
+_ROUND_OFF = 1e-9  # of rows that are one where nothing is met: no step lowers what is rounding
+
+
+@dataclass(frozen=True)
+class Stage:
+    """One step of a path that leads to the equation: its coefficients times factors.
+
+    Arguments:
+        velocity: factor of a (default 1).
+        diffusivity: factor of g (default 1).
+    """
+
+    velocity: float = 1.0
+    diffusivity: float = 1.0
+
+
+@dataclass(frozen=True, eq=False)
+class LagrangianReport:
+    """How a fit went.
+
+    Arguments:
+        minimised: what the minimiser returned for the last stage of each slab.
+        residual: root mean square of the weighted rows of each slab, on points between those of the fit.
+        crossing: the first crossing, or the smallest Jacobian, of all slabs.
+    """
+
+    minimised: tuple[Minimised, ...]
+    residual: tuple[float, ...]
+    crossing: Crossing
+
+
+@final
+class LagrangianPINN(AbstractExpert):
+    """u_t + a(x,t,u)·∇u = g Δu + s on its characteristics: X_t = a, U_t = g Δu + s, u(X(ξ,t), t) = U(ξ, t).
+
+    X = ξ + τ (v + N_x) and U = S + τ N_u, two branches without common weights. Initial and boundary values and
+    (quasi-)periodicity hold for any weights; u_x = U'/J and u_xx = (U'' - u_x X'')/J² with J = X', and their analogues
+    in two dimensions. u at a point is found by solving X(ξ, t) = x for the label to 1e-12.
+
+    Arguments:
+        problem: an equation of transport form in one or two space dimensions and time, of one field or of several that
+            are carried together; Periodic, Dirichlet, or no condition where an equation without diffusion flows out.
+        position: the branch N_x, such as ``TanhBranch()`` or ``SpectralBranch()``.
+        state: the branch N_u; ``ZeroBranch()`` where u is carried unchanged.
+        flow: what labels follow (default ``Follow()``; ``Still()`` makes an Eulerian network of it).
+        slabs: equal parts of the time, each with labels of its own that set out from the end of the one before
+            (default 1).
+        counts: nodes of the fit by axis and for "t" (default 96 or 24 along one or two axes, 24 or 10 in time).
+        labels: a box in space larger than the domain, from which everything comes that enters it; initial condition
+            and coefficients are read there, and conditions on the boundary are not imposed (default: the domain).
+        generator: draws the first weights and shifts the nodes (required: nothing here depends on global state).
+
+    Raises:
+        ValueError: an equation that is not of transport form (what it lacks is named); an initial condition that does
+            not repeat along a periodic axis; a diffusivity below zero; a velocity, diffusivity or source that is not
+            finite or not shaped like its points; Neumann or Robin conditions; a value prescribed where everything flows
+            out and nothing diffuses; more than two space axes; counts or labels that do not fit.
+        TypeError: branches, flow or numbers of another type.
+
+    Notes:
+        Crossing characteristics, J <= 0, end the validity: status CROSSING, whose detail says when and where. With
+        exact velocities and viscosity curves never cross, but J gets small, and errors grow like 1/J³. For small
+        viscosity fit along a path of stages, or the minimiser ends beside a fold. Held ends (Dirichlet) keep labels
+        inside: strong inflow stretches them, so take slabs of about layer · extent / a.
+
+    Good values: ``SpectralBranch`` where the flow is smooth; viscous fronts by stages of diffusivity 16, 8, 4, 2, 1.4,
+        1.
+
+    Source: Mojgani, Balajewicz & Hassanzadeh, CMAME 404 (2023) 115810; derivatives in label coordinates as there is
+        none in the paper, where u_xx is taken for U_ξξ, which holds for J = 1 alone.
+    """
+
+    def __init__(
+        self,
+        problem: Problem,
+        position: AbstractBranch,
+        state: AbstractBranch,
+        *,
+        generator: torch.Generator,
+        flow: AbstractFlow | None = None,
+        slabs: int = 1,
+        counts: Mapping[str, int] | None = None,
+        labels: Box | None = None,
+    ) -> None:
+        super().__init__()
+        if not isinstance(problem, Problem):
+            raise TypeError(f"a Lagrangian expert solves a Problem, got {type(problem).__name__}")
+        for name, branch in (("position", position), ("state", state)):
+            if not isinstance(branch, AbstractBranch):
+                raise TypeError(f"{name} must be a branch such as TanhBranch(), got {type(branch).__name__}")
+        self._problem = problem
+        self.flow = Follow() if flow is None else flow
+        if not isinstance(self.flow, AbstractFlow):
+            raise TypeError(f"flow must be Follow() or Still(), got {type(flow).__name__}")
+        self.setup = transport_setup(problem, labels)
+        self.counts = _counts(problem.domain, counts)
+        self.position = position if self.flow.moves else ZeroBranch()
+        self.state = state
+        box = self.setup.box
+        edges = torch.linspace(*box.bounds("t"), positive_int(slabs, "slabs") + 1, dtype=torch.float64).tolist()
+        boxes = [_cut(box, pair) for pair in pairwise(edges)]
+        self.shift = torch.rand(1, generator=generator, dtype=torch.float64, device=generator.device).item()
+        maps = [self._map(b) for b in boxes]
+        self.maps = tuple(maps)
+        self.theta = nn.ParameterList([nn.Parameter(m.start(generator)) for m in maps])
+        self.report: LagrangianReport | None = None
+
+    @property
+    def problem(self) -> Problem:
+        return self._problem
+
+    def fit(
+        self, minimiser: AbstractMinimiser, path: Sequence[Stage] = (Stage(),), throw: bool = True
+    ) -> LagrangianReport:
+        """Minimise the residual of one slab after the other.
+
+        Arguments:
+            minimiser: such as ``ProbedLevenbergMarquardt()``.
+            path: stages that lead to the equation, the last one the equation itself (default: that alone).
+            throw: raise ``SolveError`` where a slab's residual is not finite or nothing lowers it; a step cap is no
+                failure here, the report's residual says how good the fit is.
+
+        Raises:
+            ValueError: a path that does not end at the equation.
+        """
+        if not path or path[-1] != Stage():
+            raise ValueError(f"the path must end with Stage(), the equation itself, got {tuple(path)}")
+        ended, residuals = [], []
+        for index, theta in enumerate(self.theta):
+            slab = self._slab(index)
+            points = self._nodes(index, self.counts, self.shift)
+            for stage in path:
+                rows = replace(slab, form=slab.form.scaled(stage.velocity, stage.diffusivity)).rows(points)
+                found = minimiser.minimise(rows, theta.detach())
+                with torch.no_grad():
+                    theta.copy_(found.theta)
+            ended.append(found)
+            finer = {axis: n + 1 for axis, n in self.counts.items()}
+            with torch.no_grad():
+                residuals.append(float(slab.rows(self._nodes(index, finer, self.shift + 0.5)).residual(theta).norm()))
+            stuck = found.status is SolveStatus.DIVERGED and residuals[-1] > _ROUND_OFF
+            if throw and (stuck or found.status is SolveStatus.NON_FINITE):
+                raise_unless_converged(torch.tensor([int(found.status)]), f"slab {index}: {found.detail}")
+        self.report = LagrangianReport(tuple(ended), tuple(residuals), self.crossing())
+        return self.report
+
+    def crossing(self) -> Crossing:
+        """The first crossing of characteristics, or where they come nearest to it."""
+        found = [first_crossing(m, m.split(theta.detach())[0]) for m, theta in zip(self.maps, self.theta, strict=True)]
+        crossed = [event for event in found if event.crossed]
+        return crossed[0] if crossed else min(found, key=lambda event: event.jacobian)
+
+    def at(self, coordinates: Mapping[str, Tensor]) -> Tensor:
+        """u at any points, (point, field); gradients flow to points that require them, and to the weights.
+
+        Arguments:
+            coordinates: by axis, (point,), inside the domain.
+
+        Raises:
+            ValueError: points outside the domain's box or time, or in a part that no characteristic reaches from
+                where values are known; the first is named.
+            SolveError: points whose label was not found, mostly since characteristics have crossed.
+        """
+        position, times = self._checked(coordinates)
+        state, status, detail = self._evaluated(position, times)
+        raise_unless_converged(status, detail)
+        return state
+
+    def curve(self, label: Tensor, times: Tensor) -> Tensor:
+        """The characteristic X(ξ, t) of a label of the first slab, carried through the slabs, (time, axis).
+
+        Arguments:
+            label: ξ at the start, (axis,).
+            times: t, (time,), rising, inside the domain.
+        """
+        places, here, slabs = [], label.to(self.theta[0]), self._slab_of(times)
+        with torch.no_grad():
+            for index, (map, theta) in enumerate(zip(self.maps, self.theta, strict=True)):
+                end = times.new_tensor([map.frame.start + map.frame.duration])
+                wanted = torch.cat([times[slabs == index], end])
+                columns = zip(map.frame.axes, here, strict=True)
+                points = map.at({"t": wanted, **{axis: value.expand(len(wanted)) for axis, value in columns}})
+                found = points.displaced(points.position.values(map.split(theta)[0]))
+                places.append(found[:-1])
+                here = found[-1]
+        return torch.cat(places)
+
+    def residual(
+        self, parameters: Mapping[str, Tensor], generator: torch.Generator
+    ) -> tuple[dict[str, Tensor], Tensor]:
+        self._check_parameters(parameters)
+        found: dict[str, list[Tensor]] = {}
+        for index, theta in enumerate(self.theta):
+            points = random_points(self.maps[index].frame, _DRAWN, generator)
+            for name, rows in self._slab(index).rows(points).labelled(theta).items():
+                found.setdefault(name, []).append(rows)
+        status = torch.full((1, len(self.theta)), int(SolveStatus.CONVERGED), device=self.theta[0].device)
+        return {name: torch.cat(rows).unsqueeze(0) for name, rows in found.items()}, status
+
+    def forward(
+        self,
+        parameters: Mapping[str, Tensor],
+        grid: StructuredGrid,
+        generator: torch.Generator | None = None,
+        throw: bool = True,
+    ) -> Solution:
+        self._check_parameters(parameters)
+        device = self.theta[0].device
+        at = {axis: value.flatten().to(device) for axis, value in grid.coordinates().items()}
+        with torch.no_grad():
+            position, times = self._checked(at)
+            state, point_status, detail = self._evaluated(position, times)
+        event = self.crossing()
+        status = torch.zeros(1, len(self.theta), dtype=torch.int64, device=device)
+        slabs = self._slab_of(times)
+        for index in range(len(self.theta)):
+            status[0, index] = point_status[slabs == index].amax() if bool((slabs == index).any()) else 0
+        last = float(times.max())
+        if event.crossed and event.time <= last:
+            first = int(self._slab_of(times.new_tensor([event.time]))[0])
+            status[0, first : int(slabs.max()) + 1] = int(SolveStatus.CROSSING)
+            state = torch.where((times >= event.time).unsqueeze(-1), torch.nan, state)
+            detail = str(event)
+        if throw:
+            raise_unless_converged(status, detail)
+        values = state.T.reshape(1, len(self.problem.field_names), *grid.shape)
+        field = Field(values, grid, self.problem.field_names)
+        stats = {
+            "jacobian": torch.tensor([[event.jacobian]], dtype=torch.float64),
+            "jacobian_time": torch.tensor([[event.time]], dtype=torch.float64),
+            "jacobian_place": torch.tensor([event.place], dtype=torch.float64),
+        }
+        record = provenance(
+            self.problem, self, position=self.position, state=self.state, flow=self.flow, slabs=len(self.theta),
+            counts=dict(self.counts), detail=detail,
+        )  # fmt: skip
+        return Solution(field, status, stats, self.problem.batch_parameters(), provenance=record)
+
+    def _map(self, box: Box) -> LabelMap:
+        frame = LabelFrame(box, self.setup.periodic)
+        drift = self.setup.drift if self.flow.moves else torch.zeros_like(self.setup.drift)
+        return LabelMap(frame, self.position, self.state, drift, self.setup.held, len(self.problem.field_names))
+
+    def _slab(self, index: int) -> Slab:
+        """A slab that sets out from the parameters that the ones before have now."""
+        setup, map = self.setup, self.maps[index]
+        time = map.frame.start
+        start: Start = setup.initial if not index else HandedOver(self._fitted(index - 1), time)
+        axes = map.frame.axes
+        if len(axes) == 1 and any(setup.held[axes[0]]):
+            start = Lifted(start, axes[0], map.frame.box.bounds(axes[0]), setup.ends[axes[0]], setup.parameters, time)
+        return Slab(
+            setup.form, self.problem.domain, map, self.flow, start,
+            self._vanishing if any(any(ends) for ends in setup.held.values()) else None,
+            (setup.drift.new_tensor([map.frame.box.extent(axis) for axis in axes]), setup.spread),
+        )  # fmt: skip
+
+    def _vanishing(self, labels: Mapping[str, Any]) -> Any:
+        """B_u: zero at held ends, of the order of one between."""
+        box, total = self.setup.box, labels["t"] * 0.0 + 1.0
+        for axis, sides in self.setup.held.items():
+            for end, is_held in zip(box.bounds(axis), sides, strict=True):
+                if is_held:
+                    total = total * ((labels[axis] - end) * (1.0 / box.extent(axis)))
+        return total
+
+    def _fitted(self, index: int) -> FittedSlab:
+        return FittedSlab(self._slab(index), self.theta[index])
+
+    def _nodes(self, index: int, counts: Mapping[str, int], shift: float) -> dict[str, Tensor]:
+        frame = self.maps[index].frame
+        return label_points(frame, counts, dict.fromkeys(frame.periodic, shift), self.theta[0].device)
+
+    def _slab_of(self, times: Tensor) -> Tensor:
+        """The slab of each time; an edge belongs to the one that ends there."""
+        edges = times.new_tensor([m.frame.start for m in self.maps[1:]])
+        return torch.searchsorted(edges, times)
+
+    def _evaluated(self, position: Tensor, times: Tensor) -> tuple[Tensor, Tensor, str]:
+        """u, (point, field), the code of each point, and a sentence about the first that failed."""
+        slabs = self._slab_of(times)
+        chunks: list[tuple[Tensor, Tensor, Tensor]] = []
+        detail = ""
+        for index in slabs.unique().tolist():
+            fitted = self._fitted(index)
+            for piece in (slabs == index).nonzero()[:, 0].split(_CHUNK):
+                state, labels, converged = fitted(position[piece], times[piece])
+                self._check_covered(labels.detach(), converged, position[piece], times[piece])
+                finite = torch.isfinite(state).all(1)
+                code = torch.where(converged, int(SolveStatus.CONVERGED), int(SolveStatus.STEP_CAP))
+                code = torch.where(converged & ~finite, int(SolveStatus.NON_FINITE), code)
+                if not detail and bool((code != 0).any()):
+                    at = piece[int((code != 0).nonzero()[0, 0])]
+                    detail = f"no label for {self._named(position[at], times[at])}: {self.crossing()}"
+                chunks.append((piece, state, code))
+        order = torch.cat([c[0] for c in chunks]).argsort()
+        return torch.cat([c[1] for c in chunks])[order], torch.cat([c[2] for c in chunks])[order], detail
+
+    def _check_covered(self, labels: Tensor, converged: Tensor, position: Tensor, times: Tensor) -> None:
+        for i, axis in enumerate(self.setup.box.space_axes):
+            if axis in self.setup.periodic:
+                continue
+            low, high = self.setup.box.bounds(axis)
+            slack = 1e-9 * (high - low)
+            outside = converged & ((labels[:, i] < low - slack) | (labels[:, i] > high + slack))
+            if bool(outside.any()):
+                at = int(outside.nonzero()[0, 0])
+                raise ValueError(
+                    f"{self._named(position[at], times[at])} is reached by no characteristic from where u is known "
+                    f"(its label would be {axis} = {float(labels[at, i]):.6g}): give a Dirichlet condition where the "
+                    "flow enters, or a larger box of labels"
+                )
+
+    def _checked(self, coordinates: Mapping[str, Tensor]) -> tuple[Tensor, Tensor]:
+        domain, device = self.problem.domain, self.theta[0].device
+        columns = {}
+        for axis in domain.axes:
+            if axis not in coordinates:
+                raise ValueError(
+                    f"coordinates of axis {axis!r} are missing: given are {', '.join(coordinates) or 'none'}"
+                )
+            values = torch.as_tensor(coordinates[axis]).to(device=device, dtype=torch.float64)
+            if values.ndim != 1:
+                raise ValueError(f"coordinates of axis {axis!r} must be 1-D, got shape {tuple(values.shape)}")
+            low, high = domain.bounds(axis)
+            slack = 1e-12 * (high - low)
+            free = axis in self.setup.periodic and bool(torch.isfinite(values).all())
+            outside = ~((values >= low - slack) & (values <= high + slack))
+            if not free and bool(outside.any()):
+                first = float(values[outside][0])
+                what = "time" if axis == "t" else "region"
+                raise ValueError(f"{axis} = {first:.6g} is outside the {what} [{low:.6g}, {high:.6g}] of the problem")
+            columns[axis] = values
+        lengths = {len(v) for v in columns.values()}
+        if len(lengths) > 1:
+            raise ValueError(f"coordinates have different lengths: { {a: len(v) for a, v in columns.items()} }")
+        return joined([columns[axis] for axis in domain.space_axes]), columns["t"]
+
+    def _named(self, position: Tensor, time: Tensor) -> str:
+        position, time = position.detach(), time.detach()
+        places = ", ".join(f"{a} = {float(x):.6g}" for a, x in zip(self.setup.box.space_axes, position, strict=True))
+        return f"the point {places}, t = {float(time):.6g}"
+
+    def _check_parameters(self, parameters: Mapping[str, Tensor]) -> None:
+        for name, value in self.problem.batch_parameters(parameters).items():
+            given = value.detach()
+            if given.shape[0] != 1 or float(given[0]) != self.problem.parameters[name]:
+                raise ValueError(
+                    f"parameter {name!r} differs from the problem's {self.problem.parameters[name]}: a Lagrangian "
+                    "expert is fitted to one problem; make one for each"
+                )
+
+
+def _counts(domain: Box, counts: Mapping[str, int] | None) -> dict[str, int]:
+    many = len(domain.space_axes) > 1
+    found = {axis: (10 if many else 24) if axis == "t" else (24 if many else 96) for axis in domain.axes}
+    for axis, n in (counts or {}).items():
+        if axis not in found:
+            raise ValueError(
+                f"counts names the axis {axis!r}, the domain has {', '.join(a for a in AXES if a in found)}"
+            )
+        found[axis] = positive_int(n, f"the count of axis {axis!r}")
+    return found
+
+
+def _cut(box: Box, times: tuple[float, float]) -> Box:
+    """The box with another time interval."""
+    ends = {axis: box.bounds(axis) for axis in box.axes} | {"t": times}
+    return Box(box.axes, tuple(ends[a][0] for a in box.axes), tuple(ends[a][1] for a in box.axes))
