@@ -62,11 +62,18 @@ from pdesolve.nonlinear.minimise import AbstractNonlinearSolver, minimise
 from pdesolve.nonlinear.ridge import AbstractRidge, FixedRidge, RelativeRidge
 from pdesolve.nonlinear.whitening import Whitening
 from pdesolve.pde.abstract import AbstractPDE, FunctionPDE
+from pdesolve.pde.allen_cahn import AllenCahn
 from pdesolve.pde.burgers import Burgers
 from pdesolve.pde.diffusion_sorption import DiffusionSorption
 from pdesolve.pde.fisher_kpp import FisherKPP
 from pdesolve.pde.fitzhugh_nagumo import FitzHughNagumo
 from pdesolve.pde.heat import Heat
+from pdesolve.pde.helmholtz import Helmholtz
+from pdesolve.pde.klein_gordon import KleinGordon
+from pdesolve.pde.korteweg_de_vries import KortewegDeVries
+from pdesolve.pde.nonlinear_diffusion import NonlinearDiffusion
+from pdesolve.pde.steady_navier_stokes import SteadyNavierStokes
+from pdesolve.pde.transport import Transport
 from pdesolve.problem import AbstractDistribution, Family, LogUniform, Problem, ProblemFamily, Uniform
 from pdesolve.reference import (
     MethodOfLines,
@@ -113,6 +120,7 @@ __all__ = [
     "AbstractRowWeight",
     "AbstractSampler",
     "AdditiveLifting",
+    "AllenCahn",
     "Ansatz",
     "BlockCholesky",
     "BlockMatrix",
@@ -149,6 +157,7 @@ __all__ = [
     "HardConstraintExpert",
     "HardConstraintLayer",
     "Heat",
+    "Helmholtz",
     "ImplicitAdjoint",
     "Independent",
     "InitialCondition",
@@ -156,6 +165,8 @@ __all__ = [
     "Interval",
     "Jet",
     "JoinedCoordinates",
+    "KleinGordon",
+    "KortewegDeVries",
     "LayerReport",
     "LevenbergMarquardt",
     "LogUniform",
@@ -164,6 +175,7 @@ __all__ = [
     "MixtureOfExperts",
     "Neumann",
     "NoLifting",
+    "NonlinearDiffusion",
     "OnePerPatch",
     "OverlappingDecomposition",
     "PDEBenchData",
@@ -186,6 +198,7 @@ __all__ = [
     "Solution",
     "SolveError",
     "SolveStatus",
+    "SteadyNavierStokes",
     "StructuredGrid",
     "TaylorMode",
     "TimeInterval",
@@ -195,6 +208,7 @@ __all__ = [
     "TrainingReport",
     "TrainingSettings",
     "TransfiniteLifting",
+    "Transport",
     "Uniform",
     "UniformSampler",
     "UnrolledAdjoint",
