@@ -51,4 +51,5 @@ class Helmholtz(AbstractPDE):
 
     def residual(self, fields: Fields, coordinates: Values, parameters: Values) -> Tensor:
         u, k = fields.u, parameters.wavenumber
-        return laplacian(u, self.axes) + k * k * u.value - self.source(coordinates, parameters)
+        residual: Tensor = laplacian(u, self.axes) + k * k * u.value - self.source(coordinates, parameters)
+        return residual

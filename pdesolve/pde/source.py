@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-
 from pdesolve.pde.abstract import Values
 
 Source = Callable[[Any, Any], Any]
