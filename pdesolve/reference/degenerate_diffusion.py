@@ -28,8 +28,8 @@ class DegenerateDiffusion(AbstractRefinable):
 
     Second-order finite volumes in u² at the centres of a tanh-graded grid; second-order Runge-Kutta-Chebyshev in time,
     with steps that grow like t, as the layer that a contradiction leaves at the walls does; extrapolated in the cell
-    size from ``cells`` and half as many. Between the centres u² is a cubic spline: it is linear at the walls, where u is
-    like a square root.
+    size from ``cells`` and half as many. Between the centres u² is a cubic spline: it is linear at the walls,
+    where u is like a square root.
 
     Arguments:
         initial: u at the start, function of (x, y).
