@@ -1,0 +1,1 @@
+"""Moving Gaussians as a basis: closed-form derivatives, layouts, rows, and the expert made of them."""

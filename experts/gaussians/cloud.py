@@ -1,0 +1,102 @@
+"""Gaussians with centres and shapes: where they are, and their derivatives at points."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import final
+
+import torch
+from torch import Tensor
+
+from pdesolve.domains.geometry import Box
+from pdesolve.experts.gaussians.covariance import REACH, AbstractCovariance
+
+MARGIN = 0.5
+"""How far outside the domain centres may stand, in its extents: neighbours beyond a boundary make good fits at it."""
+
+
+@final
+@dataclass(frozen=True, eq=False)
+class GaussianCloud:
+    """φ_i(x) = exp(-1/2 (x - μ_i)ᵀ Σ_i⁻¹ (x - μ_i)), summed over images along periodic axes.
+
+    Arguments:
+        domain: the box; its axes are the columns of the centres.
+        centres: μ, (N, d).
+        covariance: Σ.
+        periodic: axes along which images are summed (default none).
+
+    Raises:
+        ValueError: shapes that do not fit the domain, centres not finite or further outside than half its extent,
+            covariances of another number.
+    """
+
+    domain: Box
+    centres: Tensor
+    covariance: AbstractCovariance
+    periodic: tuple[str, ...] = ()
+
+    def __post_init__(self) -> None:
+        d = len(self.domain.axes)
+        if self.centres.ndim != 2 or self.centres.shape[1] != d or not len(self.centres):
+            raise ValueError(
+                f"centres must be (N, {d}), one column for each of the axes {', '.join(self.domain.axes)}, N >= 1; "
+                f"got {tuple(self.centres.shape)}"
+            )
+        if len(self.covariance.numbers) != len(self.centres):
+            raise ValueError(f"{len(self.centres)} centres need as many covariances, got {len(self.covariance.numbers)}")
+        for j, axis in enumerate(self.domain.axes):
+            (low, high), room = self.domain.bounds(axis), MARGIN * self.domain.extent(axis)
+            column = self.centres[:, j]
+            if not bool(((column >= low - room) & (column <= high + room)).all()):
+                raise ValueError(
+                    f"centres lie outside the domain along {axis!r}: they span [{float(column.min()):.3g}, "
+                    f"{float(column.max()):.3g}], allowed is [{low - room:.3g}, {high + room:.3g}], the domain and half "
+                    "its extent on either side"
+                )
+
+    @property
+    def size(self) -> int:
+        """N."""
+        return len(self.centres)
+
+    @property
+    def periods(self) -> tuple[float | None, ...]:
+        """Length of each periodic axis, None for the others."""
+        return tuple(self.domain.extent(a) if a in self.periodic else None for a in self.domain.axes)
+
+    def table(self, points: Tensor, terms: Sequence[str], chosen: Tensor | None = None) -> dict[str, Tensor]:
+        """∂^α φ_i by name, each (m, N), at points (m, d); of some of the Gaussians where ``chosen``."""
+        centres, shape = self.centres, self.covariance
+        if chosen is not None:
+            centres, shape = centres[chosen], shape.replaced(shape.numbers[chosen])
+        return shape.derivatives(points, centres, "".join(self.domain.axes), self.periods, terms)
+
+    def near(self, points: Tensor) -> Tensor:
+        """Indices of the Gaussians that are above 1e-16 somewhere in the box around some points."""
+        low, high = points.amin(0), points.amax(0)
+        middle, half = 0.5 * (low + high), 0.5 * (high - low)
+        away = (self.centres - middle).abs()
+        for j, period in enumerate(self.periods):
+            if period is not None:
+                away[:, j] = torch.minimum(away[:, j] % period, period - away[:, j] % period)
+        return (away - half <= REACH * self.covariance.widths()).all(1).nonzero().squeeze(1)
+
+    def with_parameters(self, centres: Tensor, numbers: Tensor) -> GaussianCloud:
+        """The same cloud elsewhere; its centres may have left the domain."""
+        moved = object.__new__(GaussianCloud)
+        for name, value in vars(self).items():
+            object.__setattr__(moved, name, value)
+        object.__setattr__(moved, "centres", centres)
+        object.__setattr__(moved, "covariance", self.covariance.replaced(numbers))
+        return moved
+
+    def joined(self, other: GaussianCloud) -> GaussianCloud:
+        """Both clouds together."""
+        numbers = torch.cat([self.covariance.numbers, other.covariance.numbers])
+        return self.with_parameters(torch.cat([self.centres, other.centres]), numbers)
+
+    def kept(self, which: Tensor) -> GaussianCloud:
+        """Some of the Gaussians, by mask or index."""
+        return self.with_parameters(self.centres[which], self.covariance.numbers[which])

@@ -1,0 +1,49 @@
+"""QR factors of a Jacobian with scaled columns and a little damping."""
+
+from __future__ import annotations
+
+from typing import final
+
+import torch
+from torch import Tensor
+
+
+@final
+class DampedQR:
+    """[J D⁻¹; μ I] = Q R, Q kept as Householder reflections.
+
+    Arguments:
+        jacobian: J, (m, n).
+        damping: μ >= 0, in units of the scaled columns, whose norm is one.
+    """
+
+    def __init__(self, jacobian: Tensor, damping: float) -> None:
+        m, n = jacobian.shape
+        norms = torch.linalg.vector_norm(jacobian, dim=0)
+        self.scale = torch.where(norms > 0, norms, torch.ones_like(norms))
+        self._rows, self._damping = m, damping
+        extra = n if damping > 0 or m < n else 0
+        stacked = jacobian.new_zeros(m + extra, n)
+        torch.div(jacobian, self.scale, out=stacked[:m])
+        if extra:
+            # With m < n and no damping at all the triangle would be singular.
+            stacked[m:].diagonal().fill_(max(damping, torch.finfo(jacobian.dtype).eps))
+        self._factors, self._tau = torch.geqrf(stacked)
+        self._triangle = self._factors[:n].triu()
+
+    def rotate(self, b: Tensor) -> Tensor:
+        """Qᵀ [b; 0], (m + extra, k), of b (m, k)."""
+        padded = b.new_zeros(len(self._factors), b.shape[1])
+        padded[: self._rows] = b
+        return torch.ormqr(self._factors, self._tau, padded, left=True, transpose=True)
+
+    def solve(self, b: Tensor) -> Tensor:
+        """argmin_p |J p - b|² + μ² |D p|², (n,), of b (m,)."""
+        n = self._triangle.shape[0]
+        top = self.rotate(b.unsqueeze(1))[:n]
+        scaled: Tensor = torch.linalg.solve_triangular(self._triangle, top, upper=True)
+        return scaled.squeeze(1) / self.scale
+
+    def beyond(self, matrix: Tensor) -> Tensor:
+        """Qᵀ [matrix; 0] without its first n rows: what the columns of J cannot reach, norms kept."""
+        return self.rotate(matrix)[self._triangle.shape[0] :]
