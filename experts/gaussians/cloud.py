@@ -45,7 +45,9 @@ class GaussianCloud:
                 f"got {tuple(self.centres.shape)}"
             )
         if len(self.covariance.numbers) != len(self.centres):
-            raise ValueError(f"{len(self.centres)} centres need as many covariances, got {len(self.covariance.numbers)}")
+            raise ValueError(
+                f"{len(self.centres)} centres need as many covariances, got {len(self.covariance.numbers)}"
+            )
         for j, axis in enumerate(self.domain.axes):
             (low, high), room = self.domain.bounds(axis), MARGIN * self.domain.extent(axis)
             column = self.centres[:, j]

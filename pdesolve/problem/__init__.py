@@ -2,6 +2,7 @@
 
 from pdesolve.problem.distribution import AbstractDistribution, LogUniform, Uniform
 from pdesolve.problem.family import Family, ProblemFamily
+from pdesolve.problem.observations import Observations
 from pdesolve.problem.problem import Problem
 
-__all__ = ["AbstractDistribution", "Family", "LogUniform", "Problem", "ProblemFamily", "Uniform"]
+__all__ = ["AbstractDistribution", "Family", "LogUniform", "Observations", "Problem", "ProblemFamily", "Uniform"]
