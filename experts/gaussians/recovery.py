@@ -84,8 +84,8 @@ class ParameterRecovery:
         number of parameters. It does not know of errors of the ansatz, nor of another minimum.
 
     Good values: Gaussians that leave a residual below η times the noise; with a larger one it pays to choose parameters
-        for which the equation is easy, not those of the data. A result that moves by more than its standard error when η
-        is halved or the Gaussians are refined is not to be trusted.
+        for which the equation is easy, not those of the data. A result that moves by more than its standard error
+        when η is halved or the Gaussians are refined is not to be trusted.
 
     Source: Bard, *Nonlinear Parameter Estimation* (1974), 7-5, for the covariance.
     """
