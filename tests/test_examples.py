@@ -61,3 +61,9 @@ def test_many_cases_at_once(capsys: pytest.CaptureFixture[str]) -> None:
     error = load("many_cases").main(cases=40, steps=30, compared=2)
     assert error < 2e-3  # 2e-2 untrained with 16 fields
     assert "classical in a batch" in capsys.readouterr().out
+
+
+def test_a_rate_that_varies_in_space_is_recovered(tmp_path: Path) -> None:
+    picture = tmp_path / "new" / "rate.png"
+    assert load("gaussians_unknown_rate").main(picture) < 0.05
+    assert picture.stat().st_size > 10_000

@@ -11,7 +11,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from pdesolve.condition import InitialCondition
+from pdesolve.condition import InitialCondition, value_at
 from pdesolve.domains.geometry import Box
 from pdesolve.domains.sampling import SobolSampler
 from pdesolve.experts.gaussians.cloud import GaussianCloud
@@ -26,6 +26,9 @@ AxisMap = Callable[[Tensor], Tensor]
 """Rising, from [0, 1] onto the axis: where it is flat, Gaussians and points are dense."""
 
 
+_CHORDS, _SHARES = 30, (1.0, 0.5, 0.25, 0.1, 0.02)
+
+
 @dataclass(frozen=True)
 class Setting:
     """How a problem is solved.
@@ -33,9 +36,10 @@ class Setting:
     Arguments:
         counts: Gaussians along each axis of one slab.
         slabs: ends of the slabs as shares of the time interval, the last one 1; one slab where there is no time.
-        overlap: half width over spacing.
+        overlap: half width over spacing, one for all axes or by axis.
+        outside: nodes beyond each end of an axis that is not periodic.
         points: where the equation is asked for, over the number of Gaussians.
-        face_points: on each face.
+        face_points: on each face, at least; ``points`` for each Gaussian of the largest one else.
         condition_weight: of initial and boundary rows.
         maps: by axis (default straight).
         steps: of Gauss-Newton for each slab.
@@ -44,7 +48,8 @@ class Setting:
 
     counts: Mapping[str, int]
     slabs: Sequence[float] = (1.0,)
-    overlap: float = 2.0
+    overlap: float | Mapping[str, float] = 2.0
+    outside: int = 1
     points: float = 2.5
     face_points: int = 200
     condition_weight: float = 30.0
@@ -90,18 +95,20 @@ class Solved:
 
 
 def lattice(box: Box, setting: Setting, periodic: Sequence[str], shift: Tensor) -> GaussianCloud:
-    """Products of nodes along each axis, one spacing beyond every end, moved by a share ``shift`` of the spacing."""
+    """Products of nodes along each axis, some beyond every end, moved by a share ``shift`` of the spacing."""
     columns, widths = [], []
     for position, axis in enumerate(box.axes):
         n, (low, high) = setting.counts[axis], box.bounds(axis)
         index = torch.arange(n, dtype=torch.float64) + shift[position]
         closed = axis in periodic
-        s = index / n if closed else (index - 1.0) / max(n - 3, 1)
-        step = 1.0 / n if closed else 1.0 / max(n - 3, 1)
+        outside = min(setting.outside, (n - 1) / 4 - 0.2)  # half the extent at most
+        step = 1.0 / n if closed else 1.0 / (n - 1 - 2 * outside)
+        s = index * step if closed else (index - outside) * step
         straight: AxisMap = lambda s, low=low, high=high: low + (high - low) * s  # noqa: E731
         along = setting.maps.get(axis, straight)
         columns.append(along(s))
-        widths.append(0.5 * setting.overlap * (along(s + step) - along(s - step)))
+        overlap = setting.overlap if isinstance(setting.overlap, float) else setting.overlap[axis]
+        widths.append(0.5 * overlap * (along(s + step) - along(s - step)))
     centres, spread = (
         torch.stack([c.flatten() for c in torch.meshgrid(*parts, indexing="ij")], dim=1) for parts in (columns, widths)
     )
@@ -116,7 +123,7 @@ def solve(problem: Problem, setting: Setting, seed: int) -> Solved:
     for box in _boxes(domain, setting):
         part = problem if not slabs else _continued(problem, box, slabs[-1])
         part = part if part.domain == box else replace(part, domain=box)
-        slab, steps = _solve_slab(part, setting, slabs[-1] if slabs else None, generator)
+        slab, steps = _solve_slab(part, setting, generator)
         slabs.append(slab)
         total += steps
         squares.append(_fresh_residual(part, slab, generator))
@@ -152,9 +159,7 @@ def _continued(problem: Problem, box: Box, before: Slab) -> Problem:
     return replace(problem, domain=box, conditions=[*initial, *others])
 
 
-def _solve_slab(
-    problem: Problem, setting: Setting, before: Slab | None, generator: torch.Generator
-) -> tuple[Slab, int]:
+def _solve_slab(problem: Problem, setting: Setting, generator: torch.Generator) -> tuple[Slab, int]:
     names = problem.field_names
     periodic = problem.resolved.periodic.get(names[0], ())
     shift = 0.5 * torch.rand(len(problem.domain.axes), generator=generator, dtype=torch.float64) - 0.25
@@ -162,8 +167,8 @@ def _solve_slab(
     rows = _rows(problem, setting, cloud, generator)
     residual = GaussianResidual(problem, cloud, NoLifting(names), rows)
     theta = residual.start(torch.zeros(len(names), cloud.size, dtype=torch.float64))
-    if before is not None and not problem.trace.linear:
-        theta = _constant_start(residual, problem, before, setting, generator)
+    if problem.domain.has_time and not problem.trace.linear:
+        theta = _constant_start(residual, problem, generator)
     theta, steps = gauss_newton(residual, theta, setting)
     return Slab(problem.domain, cloud, residual.split(theta)[0]), steps
 
@@ -180,7 +185,7 @@ def _rows(problem: Problem, setting: Setting, cloud: GaussianCloud, generator: t
     return [equation_rows(problem, inside, omega)] + condition_rows(
         problem,
         NoLifting(problem.field_names),
-        setting.face_points,
+        max(setting.face_points, int(setting.points * cloud.size / min(setting.counts.values()))),
         setting.condition_weight,
         _Mapped(setting.maps, problem.domain),
         generator,
@@ -206,36 +211,45 @@ class _Mapped(SobolSampler):
         return torch.stack(columns, dim=-1).clamp(0.0, 1.0)
 
 
-def _constant_start(
-    residual: GaussianResidual, problem: Problem, before: Slab, setting: Setting, generator: torch.Generator
-) -> Tensor:
-    """Weights that carry the last slab's end on unchanged."""
-    count = 2 * residual.cloud.size
-    drawn = SobolSampler().sample(problem.domain, count, generator, torch.float64)
+def _constant_start(residual: GaussianResidual, problem: Problem, generator: torch.Generator) -> Tensor:
+    """Weights that carry the initial values on unchanged."""
+    drawn = SobolSampler().sample(problem.domain, 2 * residual.cloud.size, generator, torch.float64)
     points = {axis: value.flatten() for axis, value in drawn.items()}
-    at = {**points, "t": torch.full_like(points["t"], problem.domain.bounds("t")[0])}
+    known = {**problem.batch_parameters(), **points}
     columns = torch.stack([points[a] for a in problem.domain.axes], dim=1)
-    matrix = residual.cloud.table(columns, ("",))[""]
-    factors = DampedQR(matrix, 1e-8)
-    return residual.start(torch.stack([factors.solve(row) for row in before.values(at)]))
+    factors = DampedQR(residual.cloud.table(columns, ("",))[""], 1e-8)
+    values = [problem.resolved.initial[name, 0] for name in problem.field_names]
+    wanted = [torch.as_tensor(value_at(v, known), dtype=torch.float64).expand(len(columns)) for v in values]
+    return residual.start(torch.stack([factors.solve(row) for row in wanted]))
 
 
 def gauss_newton(residual: GaussianResidual, theta: Tensor, setting: Setting) -> tuple[Tensor, int]:
-    """Full steps, halved where they do not lower the cost; one for an affine problem."""
-    cost = float(residual.residual(theta).square().sum())
+    """Gauss-Newton steps, halved where they do not lower the cost; the factors of one serve as long as they pay.
+
+    Repeated steps on the same factors are also what makes up for their damping.
+    """
+    r = residual.residual(theta)
     for step in range(setting.steps):
+        start = r.square().sum()
         r, jacobian = residual.linearise(theta)
-        move = DampedQR(jacobian, setting.damping).solve(-r)
-        for share in (1.0, 0.5, 0.25, 0.1, 0.02):
-            tried = float(residual.residual(theta + share * move).square().sum())
-            if tried < cost:
+        factors = DampedQR(jacobian, setting.damping)
+        for _ in range(_CHORDS):
+            before = r.square().sum()
+            theta, r = _lowered(residual, theta, factors.solve(-r), r)
+            if r.square().sum() > 0.6 * before:
                 break
-        else:
-            return theta, step
-        before, cost, theta = cost, tried, theta + share * move
-        if residual.problem.trace.linear or cost > 0.9 * before:
+        if residual.problem.trace.linear or r.square().sum() > 0.5 * start:
             return theta, step + 1
     return theta, setting.steps
+
+
+def _lowered(residual: GaussianResidual, theta: Tensor, move: Tensor, r: Tensor) -> tuple[Tensor, Tensor]:
+    """The first share of a move that lowers the cost, or none."""
+    for share in _SHARES:
+        tried = residual.residual(theta + share * move)
+        if tried.square().sum() < r.square().sum():
+            return theta + share * move, tried
+    return theta, r
 
 
 def _fresh_residual(problem: Problem, slab: Slab, generator: torch.Generator) -> float:
