@@ -78,7 +78,6 @@ def unit_walls(s: Tensor) -> Tensor:
 
 
 HELMHOLTZ = Setting({"x": 22, "y": 46}, overlap=3.0, outside=3, damping=1e-15)
-KLEIN_GORDON = Setting({"t": 14, "x": 7, "y": 7}, equal(8), overlap=3.0, outside=2)
 CASES = {
     "helmholtz": Case(
         helmholtz_problem, HELMHOLTZ, HELMHOLTZ, (101, 101), 1e-8, 60.0, "2.0e-9 in 540 s on a GPU (SPRING); PIG 4.1e-5"
@@ -102,11 +101,17 @@ CASES = {
         "1.15e-6 (self-scaled Broyden); PIG 1.0e-4",
     ),
     "klein-gordon": Case(
-        klein_gordon_problem, KLEIN_GORDON, KLEIN_GORDON, (51, 31, 31), 1e-5, 300.0, "3.5e-5; PIG 2.8e-3"
+        klein_gordon_problem,
+        Setting({"t": 14, "x": 8, "y": 8}, equal(20), overlap=3.0, outside=2),
+        Setting({"t": 14, "x": 7, "y": 7}, equal(8), overlap=3.0, outside=2),
+        (51, 31, 31),
+        1e-5,
+        300.0,
+        "3.5e-5; PIG 2.8e-3",
     ),
     "flow-mixing": Case(
         flow_mixing_problem,
-        Setting({"t": 6, "x": 20, "y": 20}, equal(8), overlap=1.8, points=2.0, outside=1),
+        Setting({"t": 5, "x": 24, "y": 24}, equal(8), overlap=1.8, points=1.6),
         Setting({"t": 5, "x": 14, "y": 14}, equal(4), overlap=1.8, points=2.0, outside=1),
         (21, 61, 61),
         5e-5,
@@ -115,7 +120,7 @@ CASES = {
     ),
     "nonlinear-diffusion": Case(
         nonlinear_diffusion_problem,
-        Setting({"t": 5, "x": 20, "y": 20}, growing(4), overlap=1.8, points=2.0, maps={"x": walls, "y": walls}),
+        Setting({"t": 4, "x": 26, "y": 26}, growing(4), overlap=1.8, points=1.6, maps={"x": walls, "y": walls}),
         Setting({"t": 5, "x": 14, "y": 14}, growing(3), overlap=1.8, points=2.0, maps={"x": walls, "y": walls}),
         (11, 61, 61),
         3e-4,
@@ -124,8 +129,8 @@ CASES = {
     ),
     "burgers": Case(
         burgers_problem,
-        Setting({"t": 8, "x": 120}, equal(12), overlap=1.8, points=2.0, maps={"x": middle}),
-        Setting({"t": 8, "x": 80}, equal(12), overlap=1.8, points=2.0, maps={"x": middle}),
+        Setting({"t": 9, "x": 180}, equal(20), overlap=2.0, points=1.8, outside=2, maps={"x": middle}),
+        Setting({"t": 8, "x": 130}, equal(16), overlap=2.0, points=1.8, outside=2, maps={"x": middle}),
         (101, 201),
         1e-6,
         300.0,
@@ -133,7 +138,7 @@ CASES = {
     ),
     "cavity": Case(
         cavity_problem,
-        Setting({"x": 26, "y": 26}, overlap=1.8, points=3.0, maps={"x": unit_walls, "y": unit_walls}),
+        Setting({"x": 26, "y": 26}, overlap=2.0, points=2.5, outside=2, maps={"x": unit_walls, "y": unit_walls}),
         Setting({"x": 18, "y": 18}, overlap=1.8, points=3.0, maps={"x": unit_walls, "y": unit_walls}),
         (101, 101),
         1e-3,

@@ -182,7 +182,7 @@ def _rows(problem: Problem, setting: Setting, cloud: GaussianCloud, generator: t
         along = setting.maps.get(axis)
         inside[axis] = low + (high - low) * unit[:, i] if along is None else along(unit[:, i])
     omega = torch.full((count,), count**-0.5, dtype=torch.float64)
-    return [equation_rows(problem, inside, omega)] + condition_rows(
+    conditions = condition_rows(
         problem,
         NoLifting(problem.field_names),
         max(setting.face_points, int(setting.points * cloud.size / min(setting.counts.values()))),
@@ -191,6 +191,7 @@ def _rows(problem: Problem, setting: Setting, cloud: GaussianCloud, generator: t
         generator,
         skip=cloud.periodic,
     )
+    return [equation_rows(problem, inside, omega), *conditions]
 
 
 @dataclass(frozen=True)

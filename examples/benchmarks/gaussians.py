@@ -120,7 +120,11 @@ def _classical(problem: Problem) -> tuple[str, Sequence[int], Classical] | None:
 
         return "method of lines, order 6", (129, 257, 513, 1025), lines
     if problem.domain.axes == ("x", "y") and problem.field_names == ("u",):
-        return "sine series, collocated", (8, 16, 32), lambda n: partial(_sine_series, problem, n)
+        return (
+            "sine series, of which the solution is one mode",
+            (8, 16, 32),
+            lambda n: partial(_sine_series, problem, n),
+        )
     return None
 
 
@@ -197,7 +201,7 @@ def recipe(report: Report) -> None:
         reached = rival.error <= 1e-2
         note = (
             f"recipe {rival.seconds:.0f} s, {rival.steps} steps to error {rival.error:.1e}; Gaussians {seconds:.2f} s"
-            f"{'' if reached else '; it did not reach 1e-2, the factor is a lower bound'}"
+            f"{'' if reached else '; it did not reach 1e-2, so the ratio is an upper bound'}"
         )
         # stated as the inverse, so that less is better as everywhere in the table
         bound = None if report.quick else 0.02

@@ -1,7 +1,7 @@
 """The published recipe: Gaussians whose sums feed a small MLP, Adam, float32, derivatives by autograd.
 
-Written from the paper's description (Kang, Oh, Hong & Park, ICLR 2025): 4 features, each a sum over Gaussians of its
-own with trainable centres, diagonal log-scales and weights, then 4 -> 16 -> 1 with tanh; the loss is the sum of the mean
+Written from the paper's description (Kang, Oh, Hong & Park, ICLR 2025): 4 features, each a sum over its own Gaussians,
+with trainable centres, diagonal log-scales and weights, then 4 -> 16 -> 1 with tanh; the loss is the sum of the mean
 squares of equation and conditions.
 """
 
