@@ -30,6 +30,7 @@ from pdesolve.experts.coordinate_network import CoordinateNetwork
 from pdesolve.experts.coupling import AbstractCoupling, Independent, InterfaceRows
 from pdesolve.experts.fourier_neural_operator import FourierNeuralOperator
 from pdesolve.experts.gate import TopOneGate
+from pdesolve.experts.gaussians.recovery import ParameterRecovery, Recovered
 from pdesolve.experts.hard_constraint_expert import HardConstraintExpert
 from pdesolve.experts.hard_constraint_layer import HardConstraintLayer, LayerReport
 from pdesolve.experts.linear_constraint import AbstractLinearConstraint, Violation
@@ -74,7 +75,7 @@ from pdesolve.pde.korteweg_de_vries import KortewegDeVries
 from pdesolve.pde.nonlinear_diffusion import NonlinearDiffusion
 from pdesolve.pde.steady_navier_stokes import SteadyNavierStokes
 from pdesolve.pde.transport import Transport
-from pdesolve.problem import AbstractDistribution, Family, LogUniform, Problem, ProblemFamily, Uniform
+from pdesolve.problem import AbstractDistribution, Family, LogUniform, Observations, Problem, ProblemFamily, Uniform
 from pdesolve.reference import (
     MethodOfLines,
     diffusion_sorption_family,
@@ -84,6 +85,7 @@ from pdesolve.reference import (
     diffusion_sorption_problem,
     reference_solution,
 )
+from pdesolve.reference.abstract import AbstractReference, ExactSolution
 from pdesolve.results import FlatLayout, PDEBenchData, PerSeedLayout, read_pdebench, write_pdebench
 from pdesolve.solution import Solution
 from pdesolve.status import SolveError, SolveStatus
@@ -116,6 +118,7 @@ __all__ = [
     "AbstractLinearConstraint",
     "AbstractNonlinearSolver",
     "AbstractPDE",
+    "AbstractReference",
     "AbstractRidge",
     "AbstractRowWeight",
     "AbstractSampler",
@@ -138,6 +141,7 @@ __all__ = [
     "DiffusionSorption",
     "Dirichlet",
     "EarlyStop",
+    "ExactSolution",
     "Family",
     "Field",
     "FiniteDifferences",
@@ -176,15 +180,18 @@ __all__ = [
     "Neumann",
     "NoLifting",
     "NonlinearDiffusion",
+    "Observations",
     "OnePerPatch",
     "OverlappingDecomposition",
     "PDEBenchData",
+    "ParameterRecovery",
     "PartitionOfUnity",
     "Patch",
     "PerSeedLayout",
     "Periodic",
     "Problem",
     "ProblemFamily",
+    "Recovered",
     "Rectangle",
     "RelativeRidge",
     "Robin",

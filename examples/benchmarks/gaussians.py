@@ -21,7 +21,7 @@ import torch
 from torch import Tensor
 
 from pdesolve.domains.grid import StructuredGrid
-from pdesolve.domains.sampling import SobolSampler
+from pdesolve.domains.sampling import GradedSampler, SobolSampler
 from pdesolve.experts.gaussians.cloud import GaussianCloud
 from pdesolve.experts.gaussians.diagonal import Diagonal
 from pdesolve.experts.gaussians.recovery import ParameterRecovery
@@ -231,27 +231,49 @@ def pinn(report: Report) -> None:
 
 
 def inverse(report: Report) -> None:
-    """λ of Allen-Cahn from 200 noisy observations."""
+    """λ of Allen-Cahn from 200 noisy observations.
+
+    They crowd towards the end, where u has had time to depend on λ: spread evenly, the noise alone leaves a standard
+    error of about 0.09 % to any method. The classical rival fits λ to the same data with Fourier and ETDRK4.
+    """
     problem, true = allen_cahn_problem(), 5.0
-    counts = {"t": 10, "x": 96} if report.quick else {"t": 12, "x": 200}
-    setting = Setting(counts, overlap=1.5, maps={} if report.quick else CASES["allen-cahn"].setting.maps)
+    counts = {"t": 10, "x": 96} if report.quick else {"t": 14, "x": 150}
+    setting = Setting(counts, overlap=1.8, maps=CASES["allen-cahn"].setting.maps)
     cloud = lattice(problem.domain, setting, ("x",), torch.zeros(2))
-    minimiser = ProbedLevenbergMarquardt(Gram(), ftol=0.02)
-    method = ParameterRecovery(cloud, points=2 * cloud.size, face_points=500, data_weight=1.0, minimiser=minimiser)
-    off, errors, seconds = [], [], []
+    minimiser = ProbedLevenbergMarquardt(Gram(), ftol=0.05)
+    method = ParameterRecovery(
+        cloud, points=int(2.3 * cloud.size), face_points=450, data_weight=0.3, minimiser=minimiser
+    )
+    off, errors, seconds, rival = [], [], [], []
     for seed in range(1 if report.quick else 3):
         generator = torch.Generator().manual_seed(seed)
-        observed = Observations.sampled(problem, 200, 0.01, generator)
+        observed = Observations.sampled(problem, 200, 0.01, generator, GradedSampler({"t": 0.3}))
         began = time.perf_counter()
         found = method.recover(problem, observed, {"rate": 4.0}, generator)
         seconds.append(time.perf_counter() - began)
         off.append(abs(found.parameters["rate"] / true - 1.0))
         errors.append(found.standard_errors["rate"] / true)
+        rival.append(abs(_classical_rate(problem, observed, 4.0) / true - 1.0))
     note = f"first guess 4; standard error {statistics.median(errors):.1e}; {statistics.median(seconds):.0f} s"
     bound = None if report.quick else 1e-3
-    report.add(
-        f"inverse allen-cahn: relative error of λ, median of {len(off)}", statistics.median(off), bound, "", note
-    )
+    count = f"median of {len(off)}"
+    report.add(f"inverse allen-cahn: relative error of λ, {count}", statistics.median(off), bound, "", note)
+    report.add(f"inverse allen-cahn: the same by ETDRK4 and least squares, {count}", statistics.median(rival))
+
+
+def _classical_rate(problem: Problem, observed: Observations, guess: float) -> float:
+    """λ by Gauss-Newton on the classical solution."""
+    reference = problem.reference
+    assert isinstance(reference, PeriodicSpectral)
+    coarse = PeriodicSpectral(reference.equation, points=1536, step=4e-3)
+
+    def at(rate: float) -> Tensor:
+        return coarse(observed.coordinates, {**problem.parameters, "rate": rate})
+
+    for _ in range(4):
+        slope = (at(guess + 1e-3) - at(guess - 1e-3)) / 2e-3
+        guess += float((slope * (observed.values - at(guess))).sum() / slope.square().sum())
+    return guess
 
 
 SECTIONS: Mapping[str, Section] = {
