@@ -38,6 +38,7 @@ from pdesolve.experts.mass_balance import MassBalance
 from pdesolve.experts.mixture import MixtureOfExperts
 from pdesolve.experts.parametric import parametric_expert, soft_expert
 from pdesolve.experts.partition_of_unity import PartitionOfUnity
+from pdesolve.experts.physics_informed_gaussians import PhysicsInformedGaussians
 from pdesolve.experts.row_weight import AbstractRowWeight, TimePower, Unweighted
 from pdesolve.experts.rows import RowCounts
 from pdesolve.experts.soft_constraint_expert import SoftConstraintExpert
@@ -99,6 +100,7 @@ from pdesolve.training import (
     load_expert,
     resume,
     save_expert,
+    solve,
     train,
 )
 from pdesolve.unrolled import UnrolledAdjoint
@@ -189,6 +191,7 @@ __all__ = [
     "Patch",
     "PerSeedLayout",
     "Periodic",
+    "PhysicsInformedGaussians",
     "Problem",
     "ProblemFamily",
     "Recovered",
@@ -237,6 +240,7 @@ __all__ = [
     "resume",
     "save_expert",
     "soft_expert",
+    "solve",
     "train",
     "write_pdebench",
 ]

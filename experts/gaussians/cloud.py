@@ -54,8 +54,8 @@ class GaussianCloud:
             if not bool(((column >= low - room) & (column <= high + room)).all()):
                 raise ValueError(
                     f"centres lie outside the domain along {axis!r}: they span [{float(column.min()):.3g}, "
-                    f"{float(column.max()):.3g}], allowed is [{low - room:.3g}, {high + room:.3g}], the domain and half "
-                    "its extent on either side"
+                    f"{float(column.max()):.3g}], allowed is [{low - room:.3g}, {high + room:.3g}], the domain and "
+                    "half its extent on either side"
                 )
 
     @property

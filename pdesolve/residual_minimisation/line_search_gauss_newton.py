@@ -1,0 +1,87 @@
+"""Gauss-Newton by orthogonal transformations, the step shortened until the cost falls."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import final
+
+import torch
+from torch import Tensor
+
+from pdesolve.residual_minimisation.abstract import AbstractMinimiser, AbstractResidual, Minimised, Watch
+from pdesolve.residual_minimisation.damped_qr import DampedQR
+from pdesolve.residual_minimisation.journal import begin, cost_of
+from pdesolve.residual_minimisation.memory import require_jacobian
+from pdesolve.residual_minimisation.spectrum import round_off
+from pdesolve.status import SolveStatus
+
+
+@final
+@dataclass(frozen=True)
+class LineSearchGaussNewton(AbstractMinimiser):
+    """θ <- θ + α argmin_p |r + J p|² + μ² |D p|², α = 1, 1/2, 1/4, ... until 1/2 |r|² falls.
+
+    Arguments:
+        damping: μ, as for ``LinearLeastSquares`` (default 1e-14).
+        max_steps: default 50.
+        ftol: converged where a step changes the cost by at most ftol of itself, or promises no more (default 1e-4).
+        target: converged where the cost is at most this (default 0).
+        shortest: α below which the step is given up (default 1e-6).
+
+    Raises:
+        ValueError: limits that are not positive.
+        MemoryError: a Jacobian that does not fit, said before it is allocated.
+
+    Notes:
+        2 (m + n) n² operations a step, a fraction of ``ProbedLevenbergMarquardt``: for problems nearly linear
+        in θ, such as weights of fixed Gaussians on a nonlinear equation. Where parameters enter nonlinearly take the
+        latter.
+
+    Source: Björck, Numerical Methods for Least Squares Problems (1996), section 9.2.
+    """
+
+    damping: float = 1e-14
+    max_steps: int = 50
+    ftol: float = 1e-4
+    target: float = 0.0
+    shortest: float = 1e-6
+
+    def __post_init__(self) -> None:
+        if self.max_steps < 1 or not 0 < self.shortest < 1:
+            raise ValueError(
+                f"max_steps must be at least 1 and shortest in (0, 1), got {self.max_steps} and {self.shortest}"
+            )
+        if min(self.damping, self.ftol, self.target) < 0:
+            raise ValueError(f"tolerances must not be negative, got {self.damping}, {self.ftol}, {self.target}")
+
+    def minimise(self, problem: AbstractResidual, start: Tensor, watch: Watch | None = None) -> Minimised:
+        theta, journal, failed = begin(problem, start, watch)
+        if failed is not None:
+            return failed
+        cost = journal.best_cost
+        with torch.no_grad():
+            require_jacobian(len(problem.residual(theta)), len(theta), theta.device, theta.dtype, copies=3.0)
+            while journal.steps < self.max_steps:
+                if cost <= self.target:
+                    return journal.finish(SolveStatus.CONVERGED)
+                r, jacobian = problem.linearise(theta)
+                if not bool(torch.isfinite(jacobian).all()):
+                    return journal.finish(SolveStatus.NON_FINITE, f"step {journal.steps + 1}: the Jacobian")
+                step = DampedQR(jacobian, self.damping).solve(-r)
+                size, moved = torch.linalg.vector_norm(r), torch.linalg.vector_norm(r + jacobian @ step)
+                promised = max(cost - 0.5 * float(moved.square()), 0.0)
+                if promised <= self.ftol * cost or bool(size - moved <= round_off(jacobian, theta)):
+                    return journal.finish(SolveStatus.CONVERGED)
+                length, before = 1.0, cost
+                while not (trial := cost_of(problem.residual(theta + length * step))) < cost:
+                    length *= 0.5
+                    if length < self.shortest:
+                        return journal.finish(SolveStatus.DIVERGED, "no length of the step lowers the cost")
+                theta, cost = theta + length * step, trial
+                stop = journal.note(theta, cost, length=length)
+                if math.isclose(cost, before, rel_tol=self.ftol):
+                    return journal.finish(SolveStatus.CONVERGED)
+                if stop:
+                    break
+        return journal.finish(SolveStatus.STEP_CAP)
