@@ -206,9 +206,9 @@ def recipe(report: Report) -> None:
         # stated as the inverse, so that less is better as everywhere in the table
         bound = None if report.quick else 0.02
         report.add(f"{name}: time to 1e-2 over the published recipe's", seconds / rival.seconds, bound, "x", note)
-        published = 20_000
-        note = f"extrapolated: {rival.step_seconds:.3f} s a step, times {published} steps"
-        report.add(f"{name}: published training on this machine", published * rival.step_seconds, None, "s", note)
+        steps = 20_000
+        note = f"extrapolated from {rival.step_seconds:.3f} s a step"
+        report.add(f"{name}: {steps} steps of the recipe on this machine", steps * rival.step_seconds, None, "s", note)
 
 
 def pinn(report: Report) -> None:
