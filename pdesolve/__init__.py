@@ -43,6 +43,7 @@ from pdesolve.experts.coordinate_network import CoordinateNetwork
 from pdesolve.experts.coupling import AbstractCoupling, Independent, InterfaceRows
 from pdesolve.experts.fourier_neural_operator import FourierNeuralOperator
 from pdesolve.experts.gate import TopOneGate
+from pdesolve.experts.gaussians.recovery import ParameterRecovery, Recovered
 from pdesolve.experts.hard_constraint_expert import HardConstraintExpert
 from pdesolve.experts.hard_constraint_layer import HardConstraintLayer, LayerReport
 from pdesolve.experts.lagrangian.flow import Follow, Still
@@ -59,6 +60,7 @@ from pdesolve.experts.parametric import parametric_expert, soft_expert
 from pdesolve.experts.partition_of_unity import PartitionOfUnity
 from pdesolve.experts.patch_features import PatchFeatures
 from pdesolve.experts.patch_fields import AbstractPatchFields, EquationFields, NetworkFields
+from pdesolve.experts.physics_informed_gaussians import PhysicsInformedGaussians
 from pdesolve.experts.row_weight import AbstractRowWeight, TimePower, Unweighted
 from pdesolve.experts.rows import RowCounts
 from pdesolve.experts.soft_constraint_expert import SoftConstraintExpert
@@ -84,6 +86,7 @@ from pdesolve.nonlinear.minimise import AbstractNonlinearSolver, minimise
 from pdesolve.nonlinear.ridge import AbstractRidge, FixedRidge, RelativeRidge
 from pdesolve.nonlinear.whitening import Whitening
 from pdesolve.pde.abstract import AbstractPDE, FunctionPDE
+from pdesolve.pde.allen_cahn import AllenCahn
 from pdesolve.pde.burgers import Burgers
 from pdesolve.pde.diffusion import Diffusion
 from pdesolve.pde.diffusion_sorption import DiffusionSorption
@@ -93,8 +96,23 @@ from pdesolve.pde.fisher_kpp import FisherKPP
 from pdesolve.pde.fitzhugh_nagumo import FitzHughNagumo
 from pdesolve.pde.heat import Heat
 from pdesolve.pde.heat_conduction import HeatConduction
+from pdesolve.pde.helmholtz import Helmholtz
+from pdesolve.pde.klein_gordon import KleinGordon
+from pdesolve.pde.korteweg_de_vries import KortewegDeVries
 from pdesolve.pde.linear_advection import LinearAdvection
-from pdesolve.problem import AbstractDistribution, Family, LogUniform, MeshFamily, Problem, ProblemFamily, Uniform
+from pdesolve.pde.nonlinear_diffusion import NonlinearDiffusion
+from pdesolve.pde.steady_navier_stokes import SteadyNavierStokes
+from pdesolve.pde.transport import Transport
+from pdesolve.problem import (
+    AbstractDistribution,
+    Family,
+    LogUniform,
+    MeshFamily,
+    Observations,
+    Problem,
+    ProblemFamily,
+    Uniform,
+)
 from pdesolve.reference import (
     MethodOfLines,
     diffusion_sorption_family,
@@ -104,6 +122,7 @@ from pdesolve.reference import (
     diffusion_sorption_problem,
     reference_solution,
 )
+from pdesolve.reference.abstract import AbstractReference, ExactSolution
 from pdesolve.results import FlatLayout, PDEBenchData, PerSeedLayout, read_pdebench, write_pdebench
 from pdesolve.solution import Solution
 from pdesolve.status import SolveError, SolveStatus
@@ -117,6 +136,7 @@ from pdesolve.training import (
     load_expert,
     resume,
     save_expert,
+    solve,
     train,
 )
 from pdesolve.unrolled import UnrolledAdjoint
@@ -141,10 +161,12 @@ __all__ = [
     "AbstractNonlinearSolver",
     "AbstractPDE",
     "AbstractPatchFields",
+    "AbstractReference",
     "AbstractRidge",
     "AbstractRowWeight",
     "AbstractSampler",
     "AdditiveLifting",
+    "AllenCahn",
     "Ansatz",
     "BlendedPatches",
     "BlockCholesky",
@@ -171,6 +193,7 @@ __all__ = [
     "Eager",
     "EarlyStop",
     "EquationFields",
+    "ExactSolution",
     "Family",
     "Field",
     "FiniteDifferences",
@@ -194,6 +217,7 @@ __all__ = [
     "HardConstraintLayer",
     "Heat",
     "HeatConduction",
+    "Helmholtz",
     "ImplicitAdjoint",
     "Independent",
     "InitialCondition",
@@ -201,6 +225,8 @@ __all__ = [
     "Interval",
     "Jet",
     "JoinedCoordinates",
+    "KleinGordon",
+    "KortewegDeVries",
     "LagrangianPINN",
     "LagrangianReport",
     "LayerReport",
@@ -219,17 +245,22 @@ __all__ = [
     "Neumann",
     "NoLifting",
     "NodeValues",
+    "NonlinearDiffusion",
+    "Observations",
     "OnePerPatch",
     "OverlappingDecomposition",
     "PDEBenchData",
+    "ParameterRecovery",
     "PartitionOfUnity",
     "Patch",
     "PatchFeatures",
     "PerSeedLayout",
     "Periodic",
+    "PhysicsInformedGaussians",
     "Problem",
     "ProblemFamily",
     "RandomInclusions",
+    "Recovered",
     "Rectangle",
     "RelativeRidge",
     "Robin",
@@ -247,6 +278,7 @@ __all__ = [
     "SolveStatus",
     "SpectralBranch",
     "Stage",
+    "SteadyNavierStokes",
     "Still",
     "StreamlineUpwind",
     "StructuredGrid",
@@ -261,6 +293,7 @@ __all__ = [
     "TrainingReport",
     "TrainingSettings",
     "TransfiniteLifting",
+    "Transport",
     "Uniform",
     "UniformSampler",
     "UnrolledAdjoint",
@@ -286,6 +319,7 @@ __all__ = [
     "resume",
     "save_expert",
     "soft_expert",
+    "solve",
     "train",
     "write_pdebench",
 ]

@@ -35,13 +35,20 @@ from pdesolve.nonlinear.minimise import AbstractNonlinearSolver, minimise
 from pdesolve.nonlinear.ridge import FixedRidge
 from pdesolve.nonlinear.rows import InterfaceBlock, RowBlock
 from pdesolve.pde.abstract import AbstractPDE, FunctionPDE
+from pdesolve.pde.allen_cahn import AllenCahn
 from pdesolve.pde.burgers import Burgers
 from pdesolve.pde.diffusion_sorption import DiffusionSorption
 from pdesolve.pde.fisher_kpp import FisherKPP
 from pdesolve.pde.fitzhugh_nagumo import FitzHughNagumo
 from pdesolve.pde.heat import Heat
+from pdesolve.pde.helmholtz import Helmholtz
+from pdesolve.pde.klein_gordon import KleinGordon
+from pdesolve.pde.korteweg_de_vries import KortewegDeVries
 from pdesolve.pde.linear_advection import LinearAdvection
+from pdesolve.pde.nonlinear_diffusion import NonlinearDiffusion
+from pdesolve.pde.steady_navier_stokes import SteadyNavierStokes
 from pdesolve.pde.trace import trace
+from pdesolve.pde.transport import Transport
 from pdesolve.pde.variable import FieldVariable
 from pdesolve.problem import Problem
 from pdesolve.unrolled import UnrolledAdjoint
@@ -388,6 +395,18 @@ EQUATIONS: list[AbstractPDE] = [
     FisherKPP(axes="xyz"),
     LinearAdvection(2.0, 0.1),
     LinearAdvection(lambda c, p: (-c.y, c.x), axes="xy"),
+    AllenCahn(),
+    AllenCahn(axes="yz"),
+    Helmholtz(),
+    Helmholtz(2.0, lambda c, p: torch.sin(p.wavenumber * c.x), "xz"),
+    KleinGordon(),
+    KleinGordon(2.0, 0.5, lambda c, p: c.t * c.z, "z"),
+    KortewegDeVries(),
+    NonlinearDiffusion(),
+    NonlinearDiffusion(axes="xyz"),
+    SteadyNavierStokes(),
+    SteadyNavierStokes(10.0, "xyz"),
+    Transport({"x": lambda c, p: -c.y, "y": lambda c, p: p.rate * c.x}, {"rate": 2.0}),
 ]
 
 

@@ -84,3 +84,9 @@ def test_a_coefficient_is_recovered_from_the_boundary() -> None:
     assert found["gradient"] < 1e-5
     assert 0.8 < found["misfit"] < 1.2
     assert found["error"] < 0.9  # of the logarithm: what the rim does not see is not recovered
+
+
+def test_a_rate_that_varies_in_space_is_recovered(tmp_path: Path) -> None:
+    picture = tmp_path / "new" / "rate.png"
+    assert load("gaussians_unknown_rate").main(picture) < 0.05
+    assert picture.stat().st_size > 10_000

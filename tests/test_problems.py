@@ -30,7 +30,7 @@ from pdesolve.pde.diffusion_sorption import DiffusionSorption
 from pdesolve.pde.fisher_kpp import FisherKPP
 from pdesolve.pde.fitzhugh_nagumo import FitzHughNagumo
 from pdesolve.pde.heat import Heat
-from pdesolve.pde.trace import evaluate
+from pdesolve.pde.trace import evaluate, trace
 from pdesolve.problem import AbstractDistribution, Family, LogUniform, Problem, ProblemFamily, Uniform
 
 START = InitialCondition(0.0)
@@ -83,8 +83,11 @@ def test_exact_solution_has_no_residual(case):
 @pytest.mark.parametrize("pde", EQUATIONS, ids=named)
 def test_equations_are_evaluated_point_by_point(pde):
     box = Interval(0, 1) * Interval(0, 1, axis="y") * Interval(0, 1, axis="z") * TimeInterval(0, 1)
-    conditions = [(InitialCondition(0.0, field=f), Dirichlet(0.0, field=f)) for f in pde.field_names]
-    problem = Problem(pde, box, [c for pair in conditions for c in pair])
+    found = trace(pde, pde.parameters, box.axes)
+    conditions: list[AbstractCondition] = [Dirichlet(0.0, field=f) for f in pde.field_names]
+    for f in pde.field_names:
+        conditions += [InitialCondition(0.0, field=f, order=n) for n in range(found.order("t", f))]
+    problem = Problem(pde, box, conditions)
     points = (3, 5)
     terms = {t: 0.2 + uniform(*points, seed=i).abs() for i, t in enumerate(problem.trace.terms)}
     at = {axis: uniform(*points, seed=20 + i) for i, axis in enumerate(box.axes)}

@@ -106,7 +106,7 @@ class Cholesky(AbstractCovariance):
         second = {(a, b): shifted(canonical(axes[a] + axes[b])) for a in range(d) for b in range(a, d)}
 
         def of(j: int, c: int) -> Tensor:
-            total = inverse[:, j, c] * here
+            total: Tensor = inverse[:, j, c] * here
             for a in range(d):
                 for b in range(d):
                     total = total + covariance[:, j, a] * inverse[:, b, c] * second[min(a, b), max(a, b)]

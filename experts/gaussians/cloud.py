@@ -45,15 +45,17 @@ class GaussianCloud:
                 f"got {tuple(self.centres.shape)}"
             )
         if len(self.covariance.numbers) != len(self.centres):
-            raise ValueError(f"{len(self.centres)} centres need as many covariances, got {len(self.covariance.numbers)}")
+            raise ValueError(
+                f"{len(self.centres)} centres need as many covariances, got {len(self.covariance.numbers)}"
+            )
         for j, axis in enumerate(self.domain.axes):
             (low, high), room = self.domain.bounds(axis), MARGIN * self.domain.extent(axis)
             column = self.centres[:, j]
             if not bool(((column >= low - room) & (column <= high + room)).all()):
                 raise ValueError(
                     f"centres lie outside the domain along {axis!r}: they span [{float(column.min()):.3g}, "
-                    f"{float(column.max()):.3g}], allowed is [{low - room:.3g}, {high + room:.3g}], the domain and half "
-                    "its extent on either side"
+                    f"{float(column.max()):.3g}], allowed is [{low - room:.3g}, {high + room:.3g}], the domain and "
+                    "half its extent on either side"
                 )
 
     @property

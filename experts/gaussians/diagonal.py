@@ -17,7 +17,7 @@ from pdesolve.experts.gaussians.covariance import REACH, AbstractCovariance, Shi
 class Diagonal(AbstractCovariance):
     """Σ = diag(σ₁², ..., σ_d²), the free numbers being s_j = log σ_j.
 
-    φ = Π_j h_0(x_j), h_{k+1} = -(z h_k + k h_{k-1} / σ) / σ with z = (x - μ)/σ: Hermite's recursion, one axis at a time.
+    φ = Π_j h_0(x_j), h_{k+1} = -(z h_k + k h_{k-1} / σ) / σ with z = (x - μ)/σ: Hermite's recursion along an axis.
     A parameter's derivative is a derivative in space: ∂φ/∂μ_j = -∂_j φ and ∂φ/∂s_j = σ_j² ∂_j² φ + φ.
 
     Arguments:

@@ -122,9 +122,7 @@ class GaussianResidual(AbstractResidual):
             parts[label] = torch.cat([parts[label], part]) if label in parts else part
         return parts
 
-    def _values(
-        self, block: _Block, index: int, weights: Tensor, cloud: GaussianCloud, parameters: Known
-    ) -> Tensor:
+    def _values(self, block: _Block, index: int, weights: Tensor, cloud: GaussianCloud, parameters: Known) -> Tensor:
         return block.rows.residual(self._terms(block, index, weights, cloud), parameters)
 
     def _terms(self, block: _Block, index: int, weights: Tensor, cloud: GaussianCloud) -> dict[Term, Tensor]:
@@ -159,9 +157,7 @@ class GaussianResidual(AbstractResidual):
     def _may_keep(self, numbers: int) -> bool:
         return 8.0 * numbers < _KEPT * available_memory(self.cloud.centres.device)
 
-    def _table(
-        self, block: _Block, piece: slice, cloud: GaussianCloud, terms: Sequence[str]
-    ) -> dict[str, Tensor]:
+    def _table(self, block: _Block, piece: slice, cloud: GaussianCloud, terms: Sequence[str]) -> dict[str, Tensor]:
         table = cloud.table(block.points[piece], terms)
         if block.opposite is None:
             return table
@@ -177,9 +173,7 @@ class GaussianResidual(AbstractResidual):
         with torch.no_grad():
             return self._linearise(theta.detach(), trained=False, unknown=())
 
-    def _linearise(
-        self, theta: Tensor, trained: bool, unknown: Sequence[str] | None = None
-    ) -> tuple[Tensor, Tensor]:
+    def _linearise(self, theta: Tensor, trained: bool, unknown: Sequence[str] | None = None) -> tuple[Tensor, Tensor]:
         weights, cloud, parameters = self.split(theta)
         chosen = self.unknown if unknown is None else tuple(unknown)
         width = self.n_weights + len(chosen)
@@ -243,9 +237,7 @@ def _fill_rows(
             continue
         cache: dict[str, Tensor] = {}
 
-        def shifted(
-            shift: str, own: Mapping[str, Tensor] = own, cache: dict[str, Tensor] = cache
-        ) -> Tensor:
+        def shifted(shift: str, own: Mapping[str, Tensor] = own, cache: dict[str, Tensor] = cache) -> Tensor:
             if shift not in cache:
                 total: Tensor | None = None
                 for beta, slope in own.items():

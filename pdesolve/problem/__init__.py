@@ -1,8 +1,18 @@
-"""What is to be solved: a problem, or a family of them."""
+"""Problems, and families of problems that differ in parameters, initial functions or coefficient fields."""
 
 from pdesolve.problem.distribution import AbstractDistribution, LogUniform, Uniform
 from pdesolve.problem.family import Family, ProblemFamily
 from pdesolve.problem.mesh_family import MeshFamily
+from pdesolve.problem.observations import Observations
 from pdesolve.problem.problem import Problem
 
-__all__ = ["AbstractDistribution", "Family", "LogUniform", "MeshFamily", "Problem", "ProblemFamily", "Uniform"]
+__all__ = [
+    "AbstractDistribution",
+    "Family",
+    "LogUniform",
+    "MeshFamily",
+    "Observations",
+    "Problem",
+    "ProblemFamily",
+    "Uniform",
+]

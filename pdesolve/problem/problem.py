@@ -30,7 +30,8 @@ class Problem:
         conditions: ``InitialCondition``, ``Dirichlet``, ``Neumann``, ``Robin``, ``Flux``, ``Periodic``, or any other
             ``AbstractCondition``.
         parameters: values that replace or add to the equation's defaults (those that only conditions read too).
-        reference: optional exact solution, called as ``reference(coordinates, parameters)`` with mappings.
+        reference: optional solution to compare with, such as an ``AbstractReference``, called as
+            ``reference(coordinates, parameters)`` with mappings; shaped like the points, (field, *points) for several.
 
     Raises:
         TypeError, ValueError: unknown boundary, field, parameter or axis (the nearest is named); a boundary

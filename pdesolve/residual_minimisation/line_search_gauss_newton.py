@@ -34,7 +34,7 @@ class LineSearchGaussNewton(AbstractMinimiser):
         MemoryError: a Jacobian that does not fit, said before it is allocated.
 
     Notes:
-        2 (m + n) n² operations a step, a fraction of ``ProbedLevenbergMarquardt``'s: for problems that are nearly linear
+        2 (m + n) n² operations a step, a fraction of ``ProbedLevenbergMarquardt``: for problems nearly linear
         in θ, such as weights of fixed Gaussians on a nonlinear equation. Where parameters enter nonlinearly take the
         latter.
 

@@ -145,7 +145,9 @@ def _face_rows(condition: Any, coordinates: Known, omega: Tensor, slope: float) 
 
     def function(values: Mapping[Term, Tensor], at: Known, parameters: Known) -> tuple[Tensor, ...]:
         known, u = {**at, **parameters}, values[field, ""]
-        alpha, beta, gamma = (_tensor(value_at(v, known), u) for v in (condition.alpha, condition.beta, condition.value))
+        alpha, beta, gamma = (
+            _tensor(value_at(v, known), u) for v in (condition.alpha, condition.beta, condition.value)
+        )
         flux = side * beta * values[normal] if normal in values else 0.0
         return ((alpha * u + flux - gamma) / (alpha.abs() + beta.abs() * slope),)
 

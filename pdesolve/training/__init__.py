@@ -12,6 +12,7 @@ from pdesolve.training.objective import AbstractObjective, LogResidual, MeanSqua
 from pdesolve.training.report import StopReason, TrainingReport
 from pdesolve.training.schedule import AbstractSchedule, Constant, CosineDecay, StepHalving
 from pdesolve.training.settings import TrainingSettings
+from pdesolve.training.solve import solve
 from pdesolve.training.train import resume, train
 
 __all__ = [
@@ -35,5 +36,6 @@ __all__ = [
     "load_expert",
     "resume",
     "save_expert",
+    "solve",
     "train",
 ]

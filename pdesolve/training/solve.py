@@ -1,0 +1,74 @@
+"""One problem, one expert, one solution."""
+
+from __future__ import annotations
+
+import sys
+import time
+from dataclasses import replace
+from typing import Any
+
+import torch
+
+from pdesolve.domains.grid import StructuredGrid
+from pdesolve.experts.one_off import AbstractOneOffExpert
+from pdesolve.problem import Problem
+from pdesolve.solution import Solution
+
+_NODES = {1: 201, 2: 101, 3: 41, 4: 17}
+
+
+def solve(
+    problem: Problem,
+    expert: AbstractOneOffExpert,
+    grid: StructuredGrid | None = None,
+    *,
+    throw: bool = True,
+    progress: bool | None = None,
+) -> Solution:
+    """Fit an expert to a problem and evaluate it.
+
+    Arguments:
+        problem: what to solve.
+        expert: such as ``PhysicsInformedGaussians(1000)``; it keeps the fit, ``expert.at(points)`` evaluates it.
+        grid: where the solution is wanted (default uniform, 101 nodes along each of two axes).
+        throw: raise ``SolveError`` if the fit fails; otherwise read ``Solution.status``.
+        progress: a bar on stderr; None: where that is a terminal.
+
+    Returns:
+        A solution of one case: status, stats with the residual on fresh points ("worst_residual"), the history of the
+        fit and "seconds".
+
+    Raises:
+        TypeError: a problem or an expert of another kind; experts for families are trained, see ``train``.
+        SolveError: a fit that failed.
+    """
+    if not isinstance(problem, Problem):
+        raise TypeError(f"problem must be a Problem, got {type(problem).__name__}")
+    if not isinstance(expert, AbstractOneOffExpert):
+        raise TypeError(
+            f"expert must be fitted to one problem, such as PhysicsInformedGaussians, got {type(expert).__name__}: "
+            "experts for families are trained with train(expert)"
+        )
+    began, bar = time.perf_counter(), _bar(progress)
+
+    def show(share: float, residual: float) -> None:
+        if bar is not None:
+            bar.set_postfix({"residual": f"{residual:.2g}"}, refresh=False)
+            bar.update(round(100 * share) - bar.n)
+
+    expert.fit(problem, show)
+    if bar is not None:
+        bar.close()
+    nodes = _NODES[len(problem.domain.axes)]
+    chosen = grid or StructuredGrid.uniform(problem.domain, (nodes,) * len(problem.domain.axes))
+    solution: Solution = expert({}, chosen, throw=throw)
+    seconds = torch.tensor([[time.perf_counter() - began]], dtype=torch.float64)
+    return replace(solution, stats={**solution.stats, "seconds": seconds})
+
+
+def _bar(shown: bool | None) -> Any:
+    if sys.stderr is None or not (sys.stderr.isatty() if shown is None else shown):
+        return None
+    from tqdm import tqdm
+
+    return tqdm(total=100, unit="%", dynamic_ncols=True)
