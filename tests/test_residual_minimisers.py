@@ -18,6 +18,7 @@ from pdesolve.residual_minimisation.linear_least_squares import LinearLeastSquar
 from pdesolve.residual_minimisation.orthogonal import Orthogonal
 from pdesolve.residual_minimisation.probed_levenberg_marquardt import ProbedLevenbergMarquardt
 from pdesolve.residual_minimisation.sketched import Sketched
+from pdesolve.residual_minimisation.variable_projection import VariableProjection
 from pdesolve.status import SolveStatus
 
 POINTS = torch.linspace(-1.0, 1.0, 60, dtype=torch.float64)
@@ -243,3 +244,15 @@ def test_adam_is_a_baseline_on_the_same_interface() -> None:
     exact = LinearLeastSquares().minimise(rows, torch.zeros(4, dtype=torch.float64))
     assert found.status == SolveStatus.STEP_CAP
     assert found.history["cost"][-1] == pytest.approx(exact.history["cost"][-1], rel=1e-4)
+
+
+def test_variable_projection_eliminates_the_linear_weights() -> None:
+    """From a start whose weights are far off, in fewer steps than all parameters together take."""
+    start = torch.tensor([40.0, -30.0, -0.3, 0.1, 1.0, 1.0], dtype=torch.float64)
+    found = VariableProjection(2).minimise(FunctionResidual(bumps), start)
+    together = ProbedLevenbergMarquardt(max_steps=50).minimise(FunctionResidual(bumps), start)
+    assert found.status == SolveStatus.CONVERGED, found.detail
+    assert float(bumps(found.theta).norm()) < 1e-10
+    assert len(found.history["cost"]) < len(together.history["cost"])
+    with pytest.raises(ValueError, match="n_linear"):
+        VariableProjection(6).minimise(FunctionResidual(bumps), start)
