@@ -127,7 +127,7 @@ class PhysicsInformedGaussians(AbstractOneOffExpert):
         self._problem, self._pieces = problem, []
         generator = torch.Generator().manual_seed(self.seed)
         history: dict[str, list[float]] = {"time": [], "residual": [], "overlap": [], "steps": []}
-        overlaps, boxes = self.overlaps, self._boxes(problem.domain)
+        overlaps, boxes = self.overlaps, self._boxes(problem.box)
         for k, box in enumerate(boxes):
             part = replace(problem, domain=box) if not k else _continued(problem, box, self._pieces[-1])
             tried = [self._solve(part, overlap, generator) for overlap in overlaps]
@@ -158,7 +158,7 @@ class PhysicsInformedGaussians(AbstractOneOffExpert):
             coordinates: by axis, (m,).
             term: such as "xx" (default the value).
         """
-        points = torch.stack([coordinates[a].to(torch.float64) for a in self.problem.domain.axes], dim=1)
+        points = torch.stack([coordinates[a].to(torch.float64) for a in self.problem.box.axes], dim=1)
         out = points.new_full((len(self.problem.field_names), len(points)), math.nan)
         left = torch.ones(len(points), dtype=torch.bool, device=points.device)
         for piece in self._pieces:
@@ -214,13 +214,11 @@ class PhysicsInformedGaussians(AbstractOneOffExpert):
                 f"the equation is of order {order}, closed derivatives of Gaussians go to order {_CLOSED_FORMS}: write "
                 "it as a system of lower order"
             )
-        if len(self.slabs) > 1 and not problem.domain.has_time:
-            raise ValueError(
-                f"{len(self.slabs)} slabs need a time axis, the domain has {', '.join(problem.domain.axes)}"
-            )
+        if len(self.slabs) > 1 and not problem.box.has_time:
+            raise ValueError(f"{len(self.slabs)} slabs need a time axis, the domain has {', '.join(problem.box.axes)}")
         for axis in (*self.shares, *self.maps):
-            if axis not in problem.domain.axes:
-                raise ValueError(f"shares and maps name axis {axis!r}, the domain has {', '.join(problem.domain.axes)}")
+            if axis not in problem.box.axes:
+                raise ValueError(f"shares and maps name axis {axis!r}, the domain has {', '.join(problem.box.axes)}")
 
     def _boxes(self, domain: Box) -> Sequence[Box]:
         if len(self.slabs) == 1:
@@ -229,14 +227,14 @@ class PhysicsInformedGaussians(AbstractOneOffExpert):
         return domain.split("t", [start + share * length for share in self.slabs[:-1]])
 
     def _layout(self, problem: Problem) -> Layout:
-        axes = problem.domain.axes
+        axes = problem.box.axes
         shares = {axis: self.shares.get(axis, 1.0) for axis in axes}
         side = (self.count / math.prod(shares.values())) ** (1.0 / len(axes))
         periodic = set(axes)
         for name in problem.field_names:
             periodic &= set(problem.resolved.periodic.get(name, ()))
         counts = {axis: max(2, round(side * share)) for axis, share in shares.items()}
-        return Layout(problem.domain, counts, self.maps, tuple(a for a in axes if a in periodic), outside=math.inf)
+        return Layout(problem.box, counts, self.maps, tuple(a for a in axes if a in periodic), outside=math.inf)
 
     def _solve(
         self, problem: Problem, overlap: float, generator: torch.Generator
@@ -258,14 +256,14 @@ class PhysicsInformedGaussians(AbstractOneOffExpert):
             problem, cloud, NoLifting(names), _rows(problem, layout, _FRESH, _FRESH // 4, size, generator)
         )
         left = float(torch.linalg.vector_norm(fresh.residual(fresh.start(weights)))) / size
-        return _Piece(problem.domain, cloud, weights), ended, left, overlap
+        return _Piece(problem.box, cloud, weights), ended, left, overlap
 
 
 def _size_of_terms(problem: Problem, cloud: GaussianCloud) -> float:
     """Σ_α |∂F/∂(∂^α u)| σ^-α: what an error of one in u, as wide as a Gaussian, makes of the equation."""
     widths = cloud.covariance.widths().median(dim=0).values.tolist()
-    scale = dict(zip(problem.domain.axes, widths, strict=True))
-    points = torch.stack([cloud.centres[:, j].clamp(*problem.domain.bounds(a)) for j, a in enumerate(scale)], dim=1)
+    scale = dict(zip(problem.box.axes, widths, strict=True))
+    points = torch.stack([cloud.centres[:, j].clamp(*problem.box.bounds(a)) for j, a in enumerate(scale)], dim=1)
     at = {axis: points[:, j] for j, axis in enumerate(scale)}
     rows = equation_rows(problem, at, torch.ones(len(points), dtype=points.dtype))
     ones = {term: torch.ones(len(points), dtype=points.dtype) for term in rows.terms}
@@ -283,7 +281,7 @@ def _rows(
     problem: Problem, layout: Layout, count: int, face: int, weight: float, generator: torch.Generator
 ) -> list[ProblemRows]:
     sampler = MappedSampler(layout)
-    drawn = sampler.sample(problem.domain, count, generator)
+    drawn = sampler.sample(problem.box, count, generator)
     inside = {axis: value.squeeze(0) for axis, value in drawn.items()}
     omega = torch.full((count,), count**-0.5, dtype=torch.float64)
     lifting = NoLifting(problem.field_names)

@@ -102,7 +102,6 @@ from pdesolve.pde.korteweg_de_vries import KortewegDeVries
 from pdesolve.pde.linear_advection import LinearAdvection
 from pdesolve.pde.nonlinear_diffusion import NonlinearDiffusion
 from pdesolve.pde.steady_navier_stokes import SteadyNavierStokes
-from pdesolve.pde.transport import Transport
 from pdesolve.problem import (
     AbstractDistribution,
     Family,
@@ -293,7 +292,6 @@ __all__ = [
     "TrainingReport",
     "TrainingSettings",
     "TransfiniteLifting",
-    "Transport",
     "Uniform",
     "UniformSampler",
     "UnrolledAdjoint",

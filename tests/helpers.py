@@ -48,7 +48,6 @@ from pdesolve.pde.linear_advection import LinearAdvection
 from pdesolve.pde.nonlinear_diffusion import NonlinearDiffusion
 from pdesolve.pde.steady_navier_stokes import SteadyNavierStokes
 from pdesolve.pde.trace import trace
-from pdesolve.pde.transport import Transport
 from pdesolve.pde.variable import FieldVariable
 from pdesolve.problem import Problem
 from pdesolve.unrolled import UnrolledAdjoint
@@ -406,7 +405,6 @@ EQUATIONS: list[AbstractPDE] = [
     NonlinearDiffusion(axes="xyz"),
     SteadyNavierStokes(),
     SteadyNavierStokes(10.0, "xyz"),
-    Transport({"x": lambda c, p: -c.y, "y": lambda c, p: p.rate * c.x}, {"rate": 2.0}),
 ]
 
 

@@ -19,7 +19,6 @@ from pdesolve.pde.helmholtz import Helmholtz
 from pdesolve.pde.klein_gordon import KleinGordon
 from pdesolve.pde.steady_navier_stokes import SteadyNavierStokes
 from pdesolve.pde.trace import evaluate
-from pdesolve.pde.transport import Transport
 from pdesolve.problem import Problem
 from pdesolve.reference import MethodOfLines
 from pdesolve.reference.abstract import AbstractReference, ExactSolution, relative_error
@@ -258,9 +257,6 @@ WRONG: dict[str, tuple[Callable[[], Any], str]] = {
     "waves": (lambda: helmholtz_problem(0), "at least 1"),
     "source": (lambda: Helmholtz(source=1.0), "source must be a function"),  # type: ignore[arg-type]
     "wave speed": (lambda: KleinGordon(speed=-1.0), "speed must be finite and > 0"),
-    "velocity": (lambda: Transport(lambda c, p: c.x), "velocity must map axes"),  # type: ignore[arg-type]
-    "velocity along time": (lambda: Transport({"t": lambda c, p: c.x}), "letters of 'xyz'"),
-    "constant velocity": (lambda: Transport({"x": 1.0}), "the velocity along x must be a function"),  # type: ignore[dict-item]
     "one axis": (lambda: SteadyNavierStokes(axes="x"), "at least two"),
 }
 

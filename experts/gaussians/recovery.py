@@ -48,7 +48,7 @@ class Recovered:
         names = self.residual.problem.field_names
         weights, cloud, _ = self.residual.split(self.minimised.theta)
         shape = next(iter(coordinates.values())).shape
-        points = torch.stack([coordinates[a].flatten() for a in self.residual.problem.domain.axes], dim=1)
+        points = torch.stack([coordinates[a].flatten() for a in self.residual.problem.box.axes], dim=1)
         row = weights[0 if field is None else names.index(field)]
         parts = [cloud.table(part, ("",))[""] @ row for part in points.split(4096)]
         return torch.cat(parts).reshape(shape)
@@ -166,7 +166,7 @@ class ParameterRecovery:
 
     def _rows(self, problem: Problem, given: Sequence[Observations], generator: torch.Generator) -> list[ProblemRows]:
         device = self.cloud.centres.device
-        drawn = self.sampler.sample(problem.domain, self.points, generator, torch.float64, device)
+        drawn = self.sampler.sample(problem.box, self.points, generator, torch.float64, device)
         inside = {axis: value.flatten() for axis, value in drawn.items()}
         omega = torch.full((self.points,), self.points**-0.5, dtype=torch.float64, device=device)
         rows = [equation_rows(problem, inside, omega)]
@@ -192,7 +192,7 @@ def _data_rows(problem: Problem, observed: Observations, eta: float, device: tor
     def function(values: Mapping[Term, Tensor], at: Known, parameters: Known) -> tuple[Tensor, ...]:
         return (values[term] - data,)
 
-    points = {axis: observed.coordinates[axis].to(device, torch.float64) for axis in problem.domain.axes}
+    points = {axis: observed.coordinates[axis].to(device, torch.float64) for axis in problem.box.axes}
     return ProblemRows(f"observations of {name}", points, (term,), torch.full_like(data, eta), function)
 
 

@@ -69,7 +69,7 @@ class GaussianResidual(AbstractResidual):
         self.problem, self.cloud, self.trained, self.unknown = problem, cloud, trained, tuple(unknown)
         device = cloud.centres.device
         self.parameters = problem.batch_parameters(device=device)
-        self._axes = problem.domain.axes
+        self._axes = problem.box.axes
         self._blocks = [self._block(piece, lifting) for piece in rows]
         self._tables: dict[int, list[dict[str, Tensor]]] = {}
 

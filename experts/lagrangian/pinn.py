@@ -126,7 +126,7 @@ class LagrangianPINN(AbstractExpert):
         if not isinstance(self.flow, AbstractFlow):
             raise TypeError(f"flow must be Follow() or Still(), got {type(flow).__name__}")
         self.setup = transport_setup(problem, labels)
-        self.counts = _counts(problem.domain, counts)
+        self.counts = _counts(problem.box, counts)
         self.position = position if self.flow.moves else ZeroBranch()
         self.state = state
         box = self.setup.box
@@ -283,7 +283,7 @@ class LagrangianPINN(AbstractExpert):
         if len(axes) == 1 and any(setup.held[axes[0]]):
             start = Lifted(start, axes[0], map.frame.box.bounds(axes[0]), setup.ends[axes[0]], setup.parameters, time)
         return Slab(
-            setup.form, self.problem.domain, map, self.flow, start,
+            setup.form, self.problem.box, map, self.flow, start,
             self._vanishing if any(any(ends) for ends in setup.held.values()) else None,
             (setup.drift.new_tensor([map.frame.box.extent(axis) for axis in axes]), setup.spread),
         )  # fmt: skip
@@ -345,7 +345,7 @@ class LagrangianPINN(AbstractExpert):
                 )
 
     def _checked(self, coordinates: Mapping[str, Tensor]) -> tuple[Tensor, Tensor]:
-        domain, device = self.problem.domain, self.theta[0].device
+        domain, device = self.problem.box, self.theta[0].device
         columns = {}
         for axis in domain.axes:
             if axis not in coordinates:

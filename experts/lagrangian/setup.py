@@ -60,7 +60,7 @@ def transport_setup(problem: Problem, labels: Box | None) -> TransportSetup:
     Raises:
         ValueError: see ``LagrangianPINN``.
     """
-    domain = problem.domain
+    domain = problem.box
     form = TransportForm(problem.pde, problem.parameters, domain.axes)
     if len(domain.space_axes) > 2:
         raise ValueError(f"one or two space axes are covered, the domain has {', '.join(domain.space_axes)}")
@@ -110,11 +110,11 @@ def transport_setup(problem: Problem, labels: Box | None) -> TransportSetup:
 
 def _periodic(problem: Problem) -> tuple[str, ...]:
     found = [problem.resolved.periodic.get(name, ()) for name in problem.field_names]
-    for axis in problem.domain.space_axes:
+    for axis in problem.box.space_axes:
         some = [axis in axes for axes in found]
         if any(some) and not all(some):
             raise ValueError(f"only some fields are periodic along {axis}: all share the curves, so all must be")
-    return tuple(axis for axis in problem.domain.space_axes if axis in found[0])
+    return tuple(axis for axis in problem.box.space_axes if axis in found[0])
 
 
 def _label_box(domain: Box, labels: Box, periodic: tuple[str, ...]) -> Box:
@@ -135,7 +135,7 @@ def _ends(
 ) -> tuple[dict[str, tuple[bool, bool]], dict[str, tuple[Ends, ...]]]:
     """Which ends are held, and the values there."""
     held, ends = {}, {}
-    for axis in problem.domain.space_axes:
+    for axis in problem.box.space_axes:
         pairs: list[list[Value | None]] = [[None, None] for _ in problem.field_names]
         for face in problem.resolved.faces:
             if face.axis != axis or free:
@@ -181,8 +181,8 @@ def _check_outflow(
     points: Mapping[str, Tensor],
 ) -> None:  # fmt: skip
     """Without diffusion nothing may be prescribed where everything flows out."""
-    for i, axis in enumerate(problem.domain.space_axes):
-        for side, end in enumerate(problem.domain.bounds(axis)):
+    for i, axis in enumerate(problem.box.space_axes):
+        for side, end in enumerate(problem.box.bounds(axis)):
             if not held[axis][side]:
                 continue
             at = {**points, axis: torch.full_like(points[axis], end)}
@@ -199,7 +199,7 @@ def _check_corners(
     ends: Mapping[str, tuple[Ends, ...]], parameters: Mapping[str, Tensor],
 ) -> None:  # fmt: skip
     """u₀ and the prescribed values agree at the start; in two dimensions at all times, since there they are u₀'s."""
-    domain = problem.domain
+    domain = problem.box
     frame = LabelFrame(domain, ())
     points = label_points(frame, _TRIED[len(domain.space_axes)], {})
     if len(domain.space_axes) == 1:

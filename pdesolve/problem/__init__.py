@@ -1,4 +1,4 @@
-"""Problems, and families of problems that differ in parameters, initial functions or coefficient fields."""
+"""What is to be solved: a problem, or a family of them."""
 
 from pdesolve.problem.distribution import AbstractDistribution, LogUniform, Uniform
 from pdesolve.problem.family import Family, ProblemFamily

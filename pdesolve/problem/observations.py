@@ -61,7 +61,7 @@ class Observations:
         if name not in names:
             hint = "name the one that was observed" if name is None else nearest(name, names).lstrip("; ")
             raise ValueError(f"observed field {name!r}: the problem has {', '.join(names)}; {hint}")
-        inside = problem.domain.contains(self.coordinates)
+        inside = problem.box.contains(self.coordinates)
         if not bool(inside.all()):
             first = int((~inside).nonzero()[0])
             raise ValueError(f"observation {first} lies outside the domain, {int((~inside).sum())} do")
@@ -94,7 +94,7 @@ class Observations:
         if finite_float(noise, "noise") < 0.0:
             raise ValueError(f"noise must not be negative, got {noise}")
         drawn = (sampler or UniformSampler()).sample(
-            problem.domain, positive_int(count, "count"), generator, torch.float64, generator.device
+            problem.box, positive_int(count, "count"), generator, torch.float64, generator.device
         )
         points = {axis: value.flatten() for axis, value in drawn.items()}
         values = problem.reference(points, problem.batch_parameters(device=generator.device))

@@ -113,18 +113,18 @@ def condition_rows(
     """
 
     def face(boundary: str) -> dict[str, Tensor]:
-        points = face_points(problem.domain, boundary, count, generator, sampler, device=device)
+        points = face_points(problem.box, boundary, count, generator, sampler, device=device)
         return {axis: value.squeeze(0) for axis, value in points.items()}
 
     omega = torch.full((count,), weight / count**0.5, dtype=torch.float64, device=device)
     found = []
     for condition in problem.resolved.faces:
         if not lifting.imposes(condition.field, condition.boundary):
-            slope = 0.0 if condition.is_dirichlet else 1.0 / problem.domain.extent(condition.axis)
+            slope = 0.0 if condition.is_dirichlet else 1.0 / problem.box.extent(condition.axis)
             found.append(_face_rows(condition, face(condition.boundary), omega, slope))
     for (field, order), value in problem.resolved.initial.items():
         if not lifting.imposes(field, BOUNDARIES["t"][0]):
-            unit = problem.domain.extent("t") ** order
+            unit = problem.box.extent("t") ** order
             found.append(_initial_rows(field, order, value, face(BOUNDARIES["t"][0]), omega * unit))
     for field, axes in problem.resolved.periodic.items():
         for axis in axes:
@@ -166,7 +166,7 @@ def _initial_rows(field: str, order: int, value: Any, coordinates: Known, omega:
 
 def _periodic_rows(problem: Problem, field: str, axis: str, coordinates: Known, omega: Tensor) -> ProblemRows:
     """[∂_n^j u] extent^j for every j below the equation's order."""
-    low, high = problem.domain.bounds(axis)
+    low, high = problem.box.bounds(axis)
     opposite = {**coordinates, axis: torch.full_like(coordinates[axis], high)}
     terms: tuple[Term, ...] = tuple((field, axis * j) for j in range(max(1, problem.trace.order(axis, field))))
 

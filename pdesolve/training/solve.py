@@ -59,8 +59,8 @@ def solve(
     expert.fit(problem, show)
     if bar is not None:
         bar.close()
-    nodes = _NODES[len(problem.domain.axes)]
-    chosen = grid or StructuredGrid.uniform(problem.domain, (nodes,) * len(problem.domain.axes))
+    nodes = _NODES[len(problem.box.axes)]
+    chosen = grid or StructuredGrid.uniform(problem.box, (nodes,) * len(problem.box.axes))
     solution: Solution = expert({}, chosen, throw=throw)
     seconds = torch.tensor([[time.perf_counter() - began]], dtype=torch.float64)
     return replace(solution, stats={**solution.stats, "seconds": seconds})

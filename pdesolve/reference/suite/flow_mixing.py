@@ -8,7 +8,7 @@ import torch
 
 from pdesolve.condition import Dirichlet, InitialCondition
 from pdesolve.domains.geometry import Rectangle, TimeInterval
-from pdesolve.pde.transport import Transport
+from pdesolve.pde.linear_advection import LinearAdvection
 from pdesolve.problem import Problem
 from pdesolve.reference.abstract import ExactSolution
 
@@ -43,12 +43,12 @@ def flow_mixing_problem(fastest: float = 0.385, end: float = 4.0) -> Problem:
         angle = angular(x, y, fastest) * t
         return -torch.tanh(0.5 * (y * torch.cos(angle) - x * torch.sin(angle)))
 
-    velocity = {
-        "x": lambda c, p: -angular(c.x, c.y, p.fastest) * c.y,
-        "y": lambda c, p: angular(c.x, c.y, p.fastest) * c.x,
-    }
+    def velocity(c: Any, p: Any) -> tuple[Any, Any]:
+        rate = angular(c.x, c.y, p.fastest)
+        return -rate * c.y, rate * c.x
+
     return Problem(
-        Transport(velocity, {"fastest": fastest}),
+        LinearAdvection(velocity, axes="xy", constants={"fastest": fastest}),
         Rectangle((-4.0, 4.0), (-4.0, 4.0)) * TimeInterval(0.0, end),
         [InitialCondition(lambda y: -torch.tanh(0.5 * y)), Dirichlet(exact)],
         reference=ExactSolution(exact),
