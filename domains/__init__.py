@@ -5,8 +5,7 @@ The tools around meshes are loaded when they are first used, so that ``import pd
 
 from __future__ import annotations
 
-from importlib import import_module
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 # The folder lies at the top of the checkout and is reached through a symlink. Imported as plain ``domains``
 # every class would exist twice, and isinstance checks between the two copies would fail far from the cause.
@@ -31,6 +30,7 @@ from pdesolve.domains.sampling import (
     sample_nodes,
 )
 from pdesolve.domains.simplex_mesh import SimplexMesh
+from pdesolve.lazy import loader
 
 if TYPE_CHECKING:
     from pdesolve.domains.conforming import check_conforming as check_conforming
@@ -171,12 +171,7 @@ __all__ = [
 ]
 
 
-def __getattr__(name: str) -> Any:
-    if name not in _HOMES:
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    value = getattr(import_module(f"{__name__}.{_HOMES[name]}"), name)
-    globals()[name] = value
-    return value
+__getattr__ = loader(__name__, _HOMES)
 
 
 def __dir__() -> list[str]:

@@ -63,7 +63,7 @@ class PhysicsInformedGaussians(AbstractOneOffExpert):
         overlaps: half widths over spacings to choose from (default 1.5, 2, 2.5, 3).
         points: points of the equation over unknowns (default 2).
         tolerance: a slab whose residual on fresh points exceeds this, in units of the rows' terms, has failed
-            (default 1e-2).
+            (default 1e-3).
         minimiser: default ``LinearLeastSquares()`` or ``LineSearchGaussNewton()``, as the problem is.
         seed: of the points (default 0).
 
@@ -73,8 +73,12 @@ class PhysicsInformedGaussians(AbstractOneOffExpert):
         MemoryError: a Jacobian that does not fit, said before it is allocated.
 
     Notes:
-        Centres reach beyond the boundary, by as many nodes as a quarter of them allows: that is worth three digits.
+        Centres reach beyond the boundary, by as many nodes as a quarter of them allows: Helmholtz (4, 1) with 900
+        Gaussians went from 3.8e-5 without to 3.2e-8 with three nodes outside (one run).
         2 (m + N) N² operations a step.
+
+    A front that slabs and maps do not resolve may pass the tolerance and err more than it says (Burgers, 1 150
+    Gaussians: 5e-4): a residual is not an error.
 
     Good values: 1 000 to 3 000; as many in time as make the slab smooth, 8 to 12.
 
@@ -90,7 +94,7 @@ class PhysicsInformedGaussians(AbstractOneOffExpert):
         maps: Mapping[str, AxisMap] | None = None,
         overlaps: Sequence[float] = (1.5, 2.0, 2.5, 3.0),
         points: float = 2.0,
-        tolerance: float = 1e-2,
+        tolerance: float = 1e-3,
         minimiser: AbstractMinimiser | None = None,
         seed: int = 0,
     ) -> None:
@@ -142,7 +146,7 @@ class PhysicsInformedGaussians(AbstractOneOffExpert):
                 progress((k + 1) / len(boxes), residual)
             status = ended.status
             if status is SolveStatus.CONVERGED and not residual <= self.tolerance:
-                status = SolveStatus.INACCURATE if math.isfinite(residual) else SolveStatus.NON_FINITE
+                status = SolveStatus.UNRESOLVED if math.isfinite(residual) else SolveStatus.NON_FINITE
             if status is not SolveStatus.CONVERGED:
                 where = f"slab {k + 1} of {len(boxes)}, which ends at t = {end:.6g}" if box.has_time else "the solve"
                 detail = f"{where}: residual {residual:.2g} on fresh points {ended.detail}".strip()

@@ -79,6 +79,11 @@ class SolveStatus(enum.IntEnum):
         "characteristics cross inside the asked time, so that u has several values from there on: end before, add "
         "viscosity, or where the equation has it and only the map folds, take more time slabs, which set out anew",
     )
+    UNRESOLVED = (
+        13,
+        "the residual on points that the fit has not seen stayed above the tolerance: take more basis functions, more "
+        "or shorter time slabs, or put nodes where the solution is steep (maps)",
+    )
 
     message: str
 

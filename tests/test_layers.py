@@ -12,7 +12,7 @@ ROOT = Path(__file__).resolve().parents[1]
 
 # From the bottom up. A module may import its own name and every lower line, but not its neighbours in a line.
 LAYERS: tuple[tuple[str, ...], ...] = (
-    ("status", "namespace", "atomic", "memory", "transforms", "execution"),
+    ("status", "lazy", "namespace", "atomic", "memory", "transforms", "execution"),
     ("domains", "linalg"),
     ("root_finding",),
     ("field",),

@@ -5,8 +5,9 @@ Each name is loaded when it is first used, so that ``import pdesolve`` does not 
 
 from __future__ import annotations
 
-from importlib import import_module
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
+
+from pdesolve.lazy import loader
 
 if TYPE_CHECKING:
     from pdesolve.linalg.block_cholesky import BlockCholesky as BlockCholesky
@@ -112,10 +113,7 @@ _HOMES = {
 }
 
 
-def __getattr__(name: str) -> Any:
-    if name not in _HOMES:
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    return getattr(import_module(f"{__name__}.{_HOMES[name]}"), name)
+__getattr__ = loader(__name__, _HOMES)
 
 
 def __dir__() -> list[str]:
