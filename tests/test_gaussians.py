@@ -110,10 +110,10 @@ def test_helmholtz_by_one_solve() -> None:
 def test_slabs_follow_a_nonlinear_equation() -> None:
     """Burgers at ν = 0.1 against twice the slabs."""
     grid = ps.StructuredGrid.uniform(BURGERS.domain, (11, 21))
-    fields = [
-        solve(BURGERS, PhysicsInformedGaussians(n, slabs=k, shares={"t": 0.6}, overlaps=(2.0,)), grid).field.values
-        for n, k in ((320, 2), (320, 4))
+    experts = [
+        PhysicsInformedGaussians(320, slabs=k, shares={"t": 0.6}, overlaps=(2.0,), tolerance=1e-2) for k in (2, 4)
     ]
+    fields = [solve(BURGERS, expert, grid).field.values for expert in experts]
     assert float((fields[0] - fields[1]).norm() / fields[1].norm()) < 1e-3
 
 
