@@ -12,7 +12,17 @@ from pathlib import Path
 from report import Row, rows_of, seconds_of  # isort: skip
 
 FOLDER = Path(__file__).resolve().parents[2] / "docs" / "benchmarks"
-NAMES = ("diffusion_sorption", "hard_constraint_layer", "layer_race", "layer_uses", "sparse_solves")
+NAMES = (
+    "diffusion_sorption",
+    "hard_constraint_layer",
+    "layer_race",
+    "layer_uses",
+    "sparse_solves",
+    "gaussians",
+    "lagrangian",
+    "mesh_patches",
+    "mesh_files",
+)
 VARIANTS = (("", "CPU"), ("_cuda", "CUDA"))
 
 HEAD = """# Benchmarks
