@@ -55,7 +55,7 @@ def _draw(expert: ps.LagrangianPINN, solution: ps.Solution, path: Path) -> None:
         wrapped = torch.remainder(curve, period)
         wrapped[1:][(wrapped.diff().abs() > period / 2)] = math.nan  # no line across the seam
         axes.plot(wrapped.numpy(), t.numpy(), color="white", linewidth=0.6)
-    axes.set(xlabel="x", ylabel="t")
+    axes.set(xlabel="x", ylabel="t", xlim=(0.0, float(x[-1])))
     figure.savefig(path, dpi=150)
 
 
