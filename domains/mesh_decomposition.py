@@ -146,13 +146,6 @@ class MeshDecomposition:
         work = torch.zeros(int(self.owner.max()) + 1, dtype=torch.float64).index_add(0, self.owner, cost.cpu())
         return float(work.max() / work.mean())
 
-    @cached_property
-    def node_owner(self) -> Tensor:
-        """(P,) the patch that owns each node: the lowest of those whose own cells have it."""
-        owner = torch.full((self.mesh.n_nodes,), len(self.owner))
-        nodes = self.mesh.cells
-        return owner.scatter_reduce(0, nodes.reshape(-1), self.owner[:, None].expand_as(nodes).reshape(-1), "amin")
-
     def neighbours(self, index: int) -> tuple[int, ...]:
         """Indices of the patches that share a facet with a patch, rising.
 

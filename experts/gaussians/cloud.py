@@ -6,11 +6,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import final
 
-import torch
 from torch import Tensor
 
 from pdesolve.domains.geometry import Box
-from pdesolve.experts.gaussians.covariance import REACH, AbstractCovariance
+from pdesolve.experts.gaussians.covariance import AbstractCovariance
 
 MARGIN = 0.5
 """How far outside the domain centres may stand, in its extents: neighbours beyond a boundary make good fits at it."""
@@ -68,22 +67,9 @@ class GaussianCloud:
         """Length of each periodic axis, None for the others."""
         return tuple(self.domain.extent(a) if a in self.periodic else None for a in self.domain.axes)
 
-    def table(self, points: Tensor, terms: Sequence[str], chosen: Tensor | None = None) -> dict[str, Tensor]:
-        """∂^α φ_i by name, each (m, N), at points (m, d); of some of the Gaussians where ``chosen``."""
-        centres, shape = self.centres, self.covariance
-        if chosen is not None:
-            centres, shape = centres[chosen], shape.replaced(shape.numbers[chosen])
-        return shape.derivatives(points, centres, "".join(self.domain.axes), self.periods, terms)
-
-    def near(self, points: Tensor) -> Tensor:
-        """Indices of the Gaussians that are above 1e-16 somewhere in the box around some points."""
-        low, high = points.amin(0), points.amax(0)
-        middle, half = 0.5 * (low + high), 0.5 * (high - low)
-        away = (self.centres - middle).abs()
-        for j, period in enumerate(self.periods):
-            if period is not None:
-                away[:, j] = torch.minimum(away[:, j] % period, period - away[:, j] % period)
-        return (away - half <= REACH * self.covariance.widths()).all(1).nonzero().squeeze(1)
+    def table(self, points: Tensor, terms: Sequence[str]) -> dict[str, Tensor]:
+        """∂^α φ_i by name, each (m, N), at points (m, d)."""
+        return self.covariance.derivatives(points, self.centres, "".join(self.domain.axes), self.periods, terms)
 
     def with_parameters(self, centres: Tensor, numbers: Tensor) -> GaussianCloud:
         """The same cloud elsewhere; its centres may have left the domain."""
@@ -93,12 +79,3 @@ class GaussianCloud:
         object.__setattr__(moved, "centres", centres)
         object.__setattr__(moved, "covariance", self.covariance.replaced(numbers))
         return moved
-
-    def joined(self, other: GaussianCloud) -> GaussianCloud:
-        """Both clouds together."""
-        numbers = torch.cat([self.covariance.numbers, other.covariance.numbers])
-        return self.with_parameters(torch.cat([self.centres, other.centres]), numbers)
-
-    def kept(self, which: Tensor) -> GaussianCloud:
-        """Some of the Gaussians, by mask or index."""
-        return self.with_parameters(self.centres[which], self.covariance.numbers[which])

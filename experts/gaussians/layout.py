@@ -32,13 +32,6 @@ class AxisMap:
         """The straight map."""
         return AxisMap(torch.tensor([low, high], dtype=torch.float64))
 
-    @staticmethod
-    def of_density(edges: Tensor, density: Tensor, intervals: int = 256) -> AxisMap:
-        """The map that spreads equal shares of a density > 0, given on the intervals between edges (K + 1,)."""
-        share = torch.cat([edges.new_zeros(1), (density * edges.diff()).cumsum(0)])
-        wanted = torch.linspace(0.0, 1.0, intervals + 1, dtype=edges.dtype, device=edges.device)
-        return AxisMap(_interpolate(wanted, share / share[-1], edges))
-
     def __call__(self, s: Tensor) -> Tensor:
         """x, any shape."""
         steps = torch.linspace(0.0, 1.0, len(self.knots), dtype=s.dtype, device=s.device)

@@ -37,8 +37,8 @@ class _Block:
 class GaussianResidual(AbstractResidual):
     """r(θ) of u_f = g_f + m_f Σ_i c_fi φ_i on rows of a problem.
 
-    θ holds the weights c, field after field, then, where they are trained, centres (N, d), the covariances' free
-    numbers (N, k), and unknown parameters of the equation. The rows are pointwise, so J = Σ_α diag(ω ∂F/∂(∂^α u)) of
+    θ holds the weights c, field after field, then, where they are trained, centres (d, N), the covariances' free
+    numbers (k, N), and unknown parameters of the equation. The rows are pointwise, so J = Σ_α diag(ω ∂F/∂(∂^α u)) of
     the closed derivatives of ∂^α φ: no graph goes through a Gaussian.
 
     Arguments:
@@ -93,7 +93,7 @@ class GaussianResidual(AbstractResidual):
         """θ of the cloud as it is with weights (fields, N)."""
         parts = [weights.flatten()]
         if self.trained:
-            parts += [self.cloud.centres.flatten(), self.cloud.covariance.numbers.flatten()]
+            parts += [self.cloud.centres.T.flatten(), self.cloud.covariance.numbers.T.flatten()]
         parts += [self.parameters[name] for name in self.unknown]
         return torch.cat(parts)
 
@@ -103,8 +103,8 @@ class GaussianResidual(AbstractResidual):
         weights = theta[:at].reshape(-1, cloud.size)
         if self.trained:
             n, k = cloud.centres.numel(), cloud.covariance.numbers.numel()
-            centres = theta[at : at + n].reshape(cloud.centres.shape)
-            numbers = theta[at + n : at + n + k].reshape(cloud.covariance.numbers.shape)
+            centres = theta[at : at + n].reshape(-1, cloud.size).T
+            numbers = theta[at + n : at + n + k].reshape(-1, cloud.size).T
             cloud, at = cloud.with_parameters(centres, numbers), at + n + k
         known = {name: theta[at + j : at + j + 1] for j, name in enumerate(self.unknown)}
         return weights, cloud, {**self.parameters, **known}
@@ -166,31 +166,23 @@ class GaussianResidual(AbstractResidual):
 
     def linearise(self, theta: Tensor) -> tuple[Tensor, Tensor]:
         with torch.no_grad():
-            return self._linearise(theta.detach(), self.trained)
+            return self._linearise(theta.detach())
 
-    def weights_jacobian(self, theta: Tensor) -> tuple[Tensor, Tensor]:
-        """(r, ∂r/∂c): the columns of the weights alone."""
-        with torch.no_grad():
-            return self._linearise(theta.detach(), trained=False, unknown=())
-
-    def _linearise(self, theta: Tensor, trained: bool, unknown: Sequence[str] | None = None) -> tuple[Tensor, Tensor]:
+    def _linearise(self, theta: Tensor) -> tuple[Tensor, Tensor]:
         weights, cloud, parameters = self.split(theta)
-        chosen = self.unknown if unknown is None else tuple(unknown)
-        width = self.n_weights + len(chosen)
-        if trained:
-            width += cloud.centres.numel() + cloud.covariance.numbers.numel()
-        jacobian = theta.new_zeros(self.n_rows, width)
+        known = len(theta) - len(self.unknown)
+        jacobian = theta.new_zeros(self.n_rows, len(theta))
         residuals, first = [], 0
         for index, block in enumerate(self._blocks):
             terms = self._terms(block, index, weights, cloud)
-            r, slopes, by_name = block.rows.linearise(terms, parameters, chosen)
+            r, slopes, by_name = block.rows.linearise(terms, parameters, self.unknown)
             residuals.append(r)
             pulled = [block.lifted.pulled(s) for s in slopes]
-            self._fill(block, index, weights, cloud, pulled, jacobian[first : first + block.rows.count], trained)
+            self._fill(block, index, weights, cloud, pulled, jacobian[first : first + block.rows.count])
             m = len(block.points)
             for e, named in enumerate(by_name):
                 for name, slope in named.items():
-                    jacobian[first + e * m : first + (e + 1) * m, width - len(chosen) + chosen.index(name)] = slope
+                    jacobian[first + e * m : first + (e + 1) * m, known + self.unknown.index(name)] = slope
             first += block.rows.count
         return torch.cat(residuals), jacobian
 
@@ -202,15 +194,14 @@ class GaussianResidual(AbstractResidual):
         cloud: GaussianCloud,
         pulled: Sequence[Mapping[tuple[str, str], Tensor]],
         out: Tensor,
-        trained: bool,
     ) -> None:
         """Write the Jacobian of one block."""
         m = len(block.points)
-        terms = _with_shifts(block.lifted.needed, self._axes) if trained else block.lifted.needed
+        terms = _with_shifts(block.lifted.needed, self._axes) if self.trained else block.lifted.needed
         for piece, table in self._pieces(block, index, cloud, terms):
             for e, slopes in enumerate(pulled):
                 rows = out[e * m + piece.start : e * m + piece.stop]
-                _fill_rows(rows, slopes, piece, table, weights, cloud, self.problem.field_names, trained)
+                _fill_rows(rows, slopes, piece, table, weights, cloud, self.problem.field_names, self.trained)
 
 
 def _with_shifts(terms: Sequence[str], axes: Sequence[str]) -> tuple[str, ...]:
@@ -230,7 +221,7 @@ def _fill_rows(
     trained: bool,
 ) -> None:
     n, axes = cloud.size, "".join(cloud.domain.axes)
-    at, d, k = len(fields) * n, len(axes), cloud.covariance.numbers.shape[1]
+    at = len(fields) * n
     for j, field in enumerate(fields):
         own = {beta: s[piece].unsqueeze(1) for (f, beta), s in slopes.items() if f == field}
         if not own:
@@ -251,9 +242,6 @@ def _fill_rows(
         if not trained:
             continue
 
-        target = out[:, at : at + n * d].unflatten(1, (n, d))
-        for i, axis in enumerate(axes):
-            target[:, :, i] -= weights[j] * shifted(axis)
-        shapes = out[:, at + n * d : at + n * (d + k)].unflatten(1, (n, k))
-        for i, sensitivity in enumerate(cloud.covariance.sensitivities(axes, shifted)):
-            shapes[:, :, i] += weights[j] * sensitivity
+        changes = [-shifted(axis) for axis in axes] + cloud.covariance.sensitivities(axes, shifted)
+        for i, change in enumerate(changes):
+            out[:, at + i * n : at + (i + 1) * n].addcmul_(weights[j], change)

@@ -54,10 +54,6 @@ class ElementTable:
         local = u[..., self.dofs]
         return [self._term(local, term) for term in terms]
 
-    def test_values(self, density: Tensor) -> Tensor:
-        """∫ density φ: (..., piece, point) -> (..., piece, L)."""
-        return torch.einsum("...cq,cql->...cl", density * self.weights, self.values.expand(*self.shape, -1))
-
     def functions(self, term: str, axes: tuple[str, ...]) -> Tensor:
         """φ or a derivative of it, (piece, point, L)."""
         if not term:
