@@ -152,7 +152,9 @@ def test_a_field_of_nothing_finite_is_drawn(tmp_path: Path) -> None:
     for kind in ("triangles", "tetrahedra"):
         mesh = MADE[kind]()
         field = Field(torch.full((1, 1, mesh.n_nodes), math.inf), mesh, ("u",))
-        plot_field(Solution(field, torch.ones(1, 1, dtype=torch.int64)), tmp_path / f"{kind}.png")
+        picture = tmp_path / f"{kind}.png"
+        plot_field(Solution(field, torch.ones(1, 1, dtype=torch.int64)), picture)
+        assert picture.stat().st_size > 5_000
 
 
 def test_the_page_on_meshes_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

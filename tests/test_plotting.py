@@ -160,6 +160,7 @@ def test_names_are_not_mathematics(tmp_path: Path, name: str) -> None:
     solution = Solution(Field(wave(grid)[None, None], grid, (name,)), torch.zeros(1, 1, dtype=torch.int64))
     plot_field(solution, tmp_path / "f.png", component=name)
     plot_methods([{"method": name, "error": 1.0}], tmp_path / "m.png", label=name, title=name)
+    assert all((tmp_path / picture).stat().st_size > 2_000 for picture in ("f.png", "m.png"))
 
 
 def test_same_data_is_the_same_file(tmp_path: Path) -> None:
