@@ -79,9 +79,9 @@ def forward(report: Report, name: str) -> None:
     classical(report, name, problem, case, statistics.median(errors))
 
 
-def _bound(report: Report, case: Case) -> float | None:
-    """The table's; smaller cases have none."""
-    return None if report.quick and case.quick is not case.setting else case.required
+def _bound(report: Report, case: Case) -> float:
+    """The table's, three times looser for smaller cases."""
+    return 3.0 * case.required if report.quick and case.quick is not case.setting else case.required
 
 
 def _described(setting: Setting) -> str:
@@ -204,11 +204,9 @@ def recipe(report: Report) -> None:
             f"{'' if reached else '; it did not reach 1e-2, so the ratio is an upper bound'}"
         )
         # stated as the inverse, so that less is better as everywhere in the table
-        bound = None if report.quick else 0.02
+        bound = 0.06 if report.quick else 0.02
         report.add(f"{name}: time to 1e-2 over the published recipe's", seconds / rival.seconds, bound, "x", note)
-        steps = 20_000
-        note = f"extrapolated from {rival.step_seconds:.3f} s a step"
-        report.add(f"{name}: {steps} steps of the recipe on this machine", steps * rival.step_seconds, None, "s", note)
+        report.add(f"{name}: one step of the recipe on this machine", rival.step_seconds, None, "s")
 
 
 def pinn(report: Report) -> None:
@@ -255,7 +253,7 @@ def inverse(report: Report) -> None:
         errors.append(found.standard_errors["rate"] / true)
         rival.append(abs(_classical_rate(problem, observed, 4.0) / true - 1.0))
     note = f"first guess 4; standard error {statistics.median(errors):.1e}; {statistics.median(seconds):.0f} s"
-    bound = None if report.quick else 1e-3
+    bound = 3e-3 if report.quick else 1e-3
     count = f"median of {len(off)}"
     report.add(f"inverse allen-cahn: relative error of λ, {count}", statistics.median(off), bound, "", note)
     report.add(f"inverse allen-cahn: the same by ETDRK4 and least squares, {count}", statistics.median(rival))
