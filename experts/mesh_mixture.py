@@ -144,7 +144,8 @@ class MeshMixture(AbstractExpert):
         status = torch.stack([f.status for f in found]).unsqueeze(1).expand(-1, self.stack.count)
         if throw:
             raise_unless_converged(status)
-        field = Field(torch.stack([f.u for f in found]).unsqueeze(1), self.problem.mesh_domain.mesh, ("u",))
+        values = torch.stack([f.u for f in found]).unsqueeze(1)
+        field = Field(values, self.problem.mesh_domain.mesh, self.problem.field_names)
         stats = {
             "fields_seconds": torch.tensor([f.seconds[0] for f in found]),
             "system_seconds": torch.tensor([f.seconds[1] for f in found]),

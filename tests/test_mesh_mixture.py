@@ -161,3 +161,20 @@ def test_bad_input() -> None:
         ps.TiedPatches(-1.0)
     with pytest.raises(ValueError, match="problem's mesh"):
         mixture(problem, 2, 4)({}, square(3))
+
+
+def test_the_field_keeps_its_name() -> None:
+    def flux(fields: Any, coordinates: Any, parameters: Any) -> tuple[Any, ...]:
+        return fields.T.x, fields.T.y
+
+    def source(fields: Any, coordinates: Any, parameters: Any) -> Any:
+        return -parameters.power + 0.0 * fields.T.value
+
+    pde = ps.DivergenceForm(flux, source, axes="xy", fields=("T",), parameters={"power": 1.0})
+    walls = tuple(name for name in MESH.boundaries if name != "left")
+    conditions = [ps.Dirichlet(0.0, field="T", on="left"), ps.Flux(0.0, field="T", on=walls)]
+    problem = ps.Problem(pde, ps.MeshDomain(MESH), conditions)
+    found = mixture(problem, 4, 8)({})
+    exact = ps.Classical(ps.FiniteElements(1)).on(problem)({})
+    assert found.field.names == exact.field.names == ("T",)
+    assert relative(found.field.component("T"), exact.field.component("T")) < 1e-2

@@ -49,7 +49,7 @@ def grid_of(problem: ps.Problem) -> ps.StructuredGrid:
 
 def reference(report: Report, problem: ps.Problem, name: str) -> Tensor:
     """Converged values, their own error said beside."""
-    grid, method = grid_of(problem), PseudoSpectral(512)
+    grid, method = grid_of(problem), PseudoSpectral(1024)
     at = {axis: grid.axis_nodes(axis) for axis in grid.axes}
     report.add(f"{name}: error of the reference by refinement", method.error(problem, at))
     return method.solve(problem, at)

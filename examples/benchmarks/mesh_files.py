@@ -26,7 +26,7 @@ def reading(report: Report) -> None:
     """Version 4.1 as Gmsh writes it by default (text), and in binary."""
     mesh = bracket(6) if report.quick else _million()
     with tempfile.TemporaryDirectory() as folder:
-        for kind, required in (("text", 2.0), ("binary", None)):
+        for kind in ("text", "binary"):
             path = Path(folder) / f"{kind}.msh"
             write_gmsh(path, mesh, binary=kind == "binary")
             assert read_mesh(path).n_cells == mesh.n_cells
@@ -34,7 +34,7 @@ def reading(report: Report) -> None:
             ours = median_seconds(lambda path=path: read_mesh(path), 5, 1)
             report.add(f"meshio alone, {mesh.n_cells} cells, {kind}", alone, None, "s")
             report.add(f"read_mesh, {mesh.n_cells} cells, {kind}", ours, None, "s", "read and checked")
-            report.add(f"read_mesh over meshio alone, {kind}", ours / alone, None if report.quick else required, "x")
+            report.add(f"read_mesh over meshio alone, {kind}", ours / alone, 6.0 if report.quick else 2.0, "x")
 
 
 def _million() -> SimplexMesh:
