@@ -24,6 +24,7 @@ from pdesolve.reference.suite import (
     nonlinear_diffusion_problem,
 )
 
+from gaussian_expert import ExpertSetting  # isort: skip
 from gaussian_slabs import Setting  # isort: skip
 
 
@@ -42,8 +43,8 @@ class Case:
     """
 
     make: Callable[[], Problem]
-    setting: Setting
-    quick: Setting
+    setting: Setting | ExpertSetting
+    quick: Setting | ExpertSetting
     grid: tuple[int, ...]
     required: float
     seconds: float
@@ -80,15 +81,15 @@ def unit_walls(s: Tensor) -> Tensor:
     return 0.5 + 0.5 * walls(s)
 
 
-HELMHOLTZ = Setting({"x": 22, "y": 46}, overlap=3.0, outside=3, damping=1e-15)
+HELMHOLTZ = ExpertSetting(1000, {"x": 0.4}, (2.0, 3.0))
 CASES = {
     "helmholtz": Case(
         helmholtz_problem, HELMHOLTZ, HELMHOLTZ, (101, 101), 1e-8, 60.0, "2.0e-9 in 540 s on a GPU (SPRING); PIG 4.1e-5"
     ),
     "helmholtz-10": Case(
         lambda: helmholtz_problem(10, 10),
-        Setting({"x": 52, "y": 52}, overlap=2.3, outside=2, damping=1e-15),
-        Setting({"x": 48, "y": 48}, overlap=2.2, outside=2, damping=1e-15, points=2.0),
+        ExpertSetting(3000, overlaps=(2.5,)),
+        ExpertSetting(2500, overlaps=(2.5,)),
         (101, 101),
         1e-5,
         300.0,

@@ -57,6 +57,15 @@ class Setting:
     steps: int = 12
     damping: float = 1e-13
 
+    @property
+    def described(self) -> str:
+        slabs = f", {len(self.slabs)} slabs" if len(self.slabs) > 1 else ""
+        return f"{' x '.join(str(n) for n in self.counts.values())} Gaussians{slabs}, laid out by hand"
+
+    def solve(self, problem: Problem, seed: int) -> Solved:
+        """All slabs, one after another."""
+        return solve(problem, self, seed)
+
 
 @dataclass(frozen=True, eq=False)
 class Slab:
