@@ -35,12 +35,14 @@ measured how. Where nothing is required a row is only shown. A table that was no
 
 def table(rows: Sequence[Row]) -> str:
     """A Markdown table of rows."""
+    mixed = len({row.quick for row in rows}) > 1
     lines = ["| what | value | required | holds | note |", "|---|---|---|---|---|"]
     for row in rows:
         value = "not run" if row.value is None else f"{row.value:.4g} {row.unit}".strip()
         required = "" if row.required is None else f"≤ {row.required:g}"
         holds = {True: "yes", False: "**no**", None: ""}[row.holds]
-        lines.append(f"| {row.claim} | {value} | {required} | {holds} | {row.note} |")
+        claim = f"{row.claim} (quick)" if mixed and row.quick else row.claim
+        lines.append(f"| {claim} | {value} | {required} | {holds} | {row.note} |")
     return "\n".join(lines) + "\n"
 
 
