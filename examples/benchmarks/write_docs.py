@@ -35,14 +35,12 @@ measured how. Where nothing is required a row is only shown. A table that was no
 
 def table(rows: Sequence[Row]) -> str:
     """A Markdown table of rows."""
-    mixed = len({row.quick for row in rows}) > 1
     lines = ["| what | value | required | holds | note |", "|---|---|---|---|---|"]
     for row in rows:
         value = "not run" if row.value is None else f"{row.value:.4g} {row.unit}".strip()
         required = "" if row.required is None else f"≤ {row.required:g}"
         holds = {True: "yes", False: "**no**", None: ""}[row.holds]
-        claim = f"{row.claim} (quick)" if mixed and row.quick else row.claim
-        lines.append(f"| {claim} | {value} | {required} | {holds} | {row.note} |")
+        lines.append(f"| {row.claim} | {value} | {required} | {holds} | {row.note} |")
     return "\n".join(lines) + "\n"
 
 
@@ -51,7 +49,8 @@ def measured(rows: Sequence[Row]) -> str:
     dates, machines = sorted({row.date for row in rows}), sorted({row.hardware for row in rows})
     seconds = seconds_of(rows)
     parts = ", ".join(f"{_title(name)} {value:.0f} s" for name, value in seconds.items())
-    kind = " by `--quick`" if any(row.quick for row in rows) else ""
+    quick = {row.quick for row in rows}
+    kind = " in part by `--quick`, as marked," if len(quick) > 1 else " by `--quick`" if quick == {True} else ""
     return (
         f"Measured{kind} {', '.join(dates)} on {'; '.join(machines)}. "
         f"Wall-clock: {sum(seconds.values()):.0f} s ({parts}).\n"
@@ -65,7 +64,9 @@ def variant(path: Path) -> list[str]:
         return ["not run\n"]
     parts = [measured(rows)]
     for name in dict.fromkeys(row.section for row in rows):
-        parts += [f"#### {_title(name)}\n", table([row for row in rows if row.section == name])]
+        own = [row for row in rows if row.section == name]
+        mark = " (`--quick`)" if not all(row.quick for row in rows) and any(row.quick for row in own) else ""
+        parts += [f"#### {_title(name)}{mark}\n", table(own)]
     return parts
 
 
