@@ -206,7 +206,7 @@ def test_korteweg_de_vries_keeps_its_invariants() -> None:
 
 
 def test_the_unit_cavity_has_the_known_vortex() -> None:
-    """Botella & Peyret (1998), table 9: the least u on x = 1/2 at Re = 100 is -0.21404 at y = 0.4581."""
+    """Botella & Peyret (1998): the least u on x = 1/2 at Re = 100 is -0.21404 at y = 0.4581."""
     y = torch.linspace(0.40, 0.52, 121, dtype=torch.float64)
     u = CavityFlow(unit_lid, 32)({"x": torch.full_like(y, 0.5), "y": y}, {"reynolds": 100.0})[0]
     assert float(u.min()) == pytest.approx(-0.21404, abs=5e-5)
