@@ -14,9 +14,13 @@ from pdesolve.experts.gaussians.cholesky import Cholesky
 from pdesolve.experts.gaussians.cloud import GaussianCloud
 from pdesolve.experts.gaussians.covariance import AbstractCovariance
 from pdesolve.experts.gaussians.diagonal import Diagonal
+from pdesolve.experts.gaussians.layout import AxisMap
 from pdesolve.experts.gaussians.residual import GaussianResidual
+from pdesolve.experts.gaussians.slabs import AdaptiveSlabs
 from pdesolve.experts.physics_informed_gaussians import PhysicsInformedGaussians
 from pdesolve.frames.abstract import NoLifting
+from pdesolve.reference.suite import burgers_problem
+from pdesolve.residual_minimisation import damped_qr
 from pdesolve.residual_minimisation.problem_rows import condition_rows, equation_rows
 from pdesolve.training.solve import solve
 
@@ -100,26 +104,98 @@ def helmholtz(kx: int, ky: int) -> ps.Problem:
 
 def test_helmholtz_by_one_solve() -> None:
     problem = helmholtz(1, 2)
-    solution = solve(problem, PhysicsInformedGaussians(500, overlaps=(2.0, 3.0), shares={"x": 0.7}))
+    solution = solve(problem, PhysicsInformedGaussians({"x": 19, "y": 27}, overlaps=(2.0, 3.0)))
     assert problem.reference is not None
     exact = problem.reference(solution.field.grid.coordinates(), {}).reshape(solution.field.values.shape)
     assert float(solution.relative_error(exact)) < 1e-6
     assert float(solution.stats["worst_residual"]) < 1e-5
 
 
+def burgers_error(**choices: object) -> tuple[float, PhysicsInformedGaussians]:
+    """Of Burgers at ν = 0.1 against Cole-Hopf."""
+    problem = burgers_problem(0.1)
+    expert = PhysicsInformedGaussians({"t": 7, "x": 44}, overlaps=(2.0,), **choices)  # type: ignore[arg-type]
+    solution = solve(problem, expert, ps.StructuredGrid.uniform(problem.box, (11, 21)))
+    assert problem.reference is not None
+    at = solution.field.grid.coordinates()
+    exact = problem.reference(at, problem.parameters).reshape(solution.field.values.shape)
+    return float(solution.relative_error(exact)), expert
+
+
 def test_slabs_follow_a_nonlinear_equation() -> None:
-    """Burgers at ν = 0.1 against twice the slabs."""
-    grid = ps.StructuredGrid.uniform(BURGERS.domain, (11, 21))
-    experts = [
-        PhysicsInformedGaussians(320, slabs=k, shares={"t": 0.6}, overlaps=(2.0,), tolerance=1e-2) for k in (2, 4)
-    ]
-    fields = [solve(BURGERS, expert, grid).field.values for expert in experts]
-    assert float((fields[0] - fields[1]).norm() / fields[1].norm()) < 1e-3
+    coarse, fine = (burgers_error(slabs=k, tolerance=1.0)[0] for k in (1, 5))
+    assert fine < 1e-6 < coarse
+
+
+def test_slabs_get_as_short_as_the_residual_asks() -> None:
+    error, expert = burgers_error(slabs=AdaptiveSlabs(1e-6, length=1.0))
+    assert error < 1e-5
+    assert expert.report is not None
+    ends = expert.report.history["time"]
+    assert max(expert.report.history["residual"]) <= 1e-6
+    assert ends[-1] == 1.0
+    assert len(ends) > 1
+
+
+def test_a_slab_begins_where_the_one_before_ended() -> None:
+    """Values at the common time from either side, of one field and of two, one of them with no initial value."""
+    pde = ps.FunctionPDE(lambda f, c, p: (f.u.t - f.u.xx, f.v - f.u.x), fields=("u", "v"))
+    box = ps.Interval(0, 1) * ps.TimeInterval(0, 0.2)
+    start = [ps.InitialCondition(lambda x: torch.sin(math.pi * x), field="u"), ps.Dirichlet(0.0, field="u")]
+    expert = PhysicsInformedGaussians({"t": 6, "x": 18}, slabs=2, overlaps=(2.0,))
+    expert.fit(ps.Problem(pde, box, start))
+    first, second = expert._pieces
+    x = torch.linspace(0.0, 1.0, 33, dtype=torch.float64)
+    points = torch.stack([torch.full_like(x, 0.1), x], dim=1)
+    left, right = (piece.values(points, {}) for piece in (first, second))
+    assert float((left - right)[0].abs().max()) < 1e-9
+    assert float((left - right)[1].abs().max()) < 1e-4
+    exact = torch.stack([torch.sin(math.pi * x), math.pi * torch.cos(math.pi * x)]) * math.exp(-0.1 * math.pi**2)
+    assert float((right - exact).norm() / exact.norm()) < 1e-5
+
+
+def test_waves_do_not_grow_from_slab_to_slab() -> None:
+    """u_tt = u_xx over ten times the length."""
+    problem = ps.Problem(
+        lambda f, c, p: f.u.tt - f.u.xx,
+        ps.Interval(0, 1) * ps.TimeInterval(0, 5),
+        [
+            ps.InitialCondition(lambda x: torch.sin(math.pi * x)),
+            ps.InitialCondition(lambda x: 0.0 * x, order=1),
+            ps.Dirichlet(0.0),
+        ],
+    )
+    expert = PhysicsInformedGaussians({"t": 10, "x": 12}, slabs=10, overlaps=(2.0,))
+    solution = solve(problem, expert, ps.StructuredGrid.uniform(problem.box, (51, 21)))
+    at = solution.field.grid.coordinates()
+    exact = torch.sin(math.pi * at["x"]) * torch.cos(math.pi * at["t"])
+    assert float(solution.relative_error(exact.expand_as(solution.field.values))) < 1e-4
+
+
+def test_equal_slabs_of_a_linear_equation_share_their_factors(monkeypatch: pytest.MonkeyPatch) -> None:
+    made = []
+    factorise = damped_qr.DampedQR.__init__
+
+    def counted(self: damped_qr.DampedQR, jacobian: Tensor, damping: float) -> None:
+        made.append(jacobian.shape)
+        factorise(self, jacobian, damping)
+
+    monkeypatch.setattr(damped_qr.DampedQR, "__init__", counted)
+    box = ps.Interval(0, 1) * ps.TimeInterval(0, 0.2)
+    for rate, count in ((lambda c: 1.0, 1), (lambda c: 1.0 + c.t, 4)):
+        problem = ps.Problem(
+            ps.FunctionPDE(lambda f, c, p, rate=rate: f.u.t - rate(c) * f.u.xx, fields=("u",)),
+            box,
+            [ps.InitialCondition(lambda x: torch.sin(math.pi * x)), ps.Dirichlet(0.0)],
+        )
+        made.clear()
+        PhysicsInformedGaussians({"t": 6, "x": 14}, slabs=4, overlaps=(2.0,)).fit(problem)
+        assert sum(shape[1] == 84 for shape in made) == count
 
 
 def test_a_slab_that_fails_is_named_with_its_time() -> None:
-    expert = PhysicsInformedGaussians(16, slabs=2, overlaps=(1.0,), tolerance=1e-8)
-    with pytest.raises(ps.SolveError, match=r"slab 1 of 2, which ends at t = 0\.5.*more Gaussians"):
+    expert = PhysicsInformedGaussians(21, slabs=2, overlaps=(1.0,), tolerance=1e-8)
+    with pytest.raises(ps.SolveError, match=r"slab 1, which ends at t = 0\.5.*more Gaussians"):
         solve(BURGERS, expert)
     solution = solve(BURGERS, expert, throw=False)
     assert not bool(solution.converged)
@@ -150,7 +226,10 @@ def test_a_source_that_is_nan_is_a_status() -> None:
         (lambda: PhysicsInformedGaussians(10, overlaps=(-1.0,)), "overlaps"),
         (lambda: PhysicsInformedGaussians(10, slabs=(0.5, 0.2, 1.0)), "slabs must be rising"),
         (lambda: PhysicsInformedGaussians(10, slabs=2).fit(helmholtz(1, 1)), "need a time axis"),
-        (lambda: PhysicsInformedGaussians(10, shares={"z": 1.0}).fit(helmholtz(1, 1)), "axis 'z'"),
+        (lambda: PhysicsInformedGaussians({"x": 9, "z": 9}).fit(helmholtz(1, 1)), "axis 'z'"),
+        (lambda: PhysicsInformedGaussians({"x": 9}).fit(helmholtz(1, 1)), "not for y"),
+        (lambda: AdaptiveSlabs(0.0), "tolerance above 0"),
+        (lambda: AxisMap.of(lambda s: -s), "must rise"),
         (lambda: PhysicsInformedGaussians(10).problem, "no problem yet"),
     ],
 )

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
-from dataclasses import dataclass, field
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from typing import final
 
 import torch
@@ -14,6 +14,10 @@ from pdesolve.domains.geometry import Box
 from pdesolve.domains.sampling import AbstractSampler, SobolSampler
 from pdesolve.experts.gaussians.cloud import GaussianCloud
 from pdesolve.experts.gaussians.diagonal import Diagonal
+
+_CROWDED = 3.0  # spacings from an end over which points crowd like Chebyshev's
+_TABLE = 2049
+_BEYOND = 0.24  # of the nodes at most stand beyond either end, which is less than half of the extent
 
 
 @final
@@ -31,6 +35,18 @@ class AxisMap:
     def uniform(low: float, high: float) -> AxisMap:
         """The straight map."""
         return AxisMap(torch.tensor([low, high], dtype=torch.float64))
+
+    @staticmethod
+    def of(function: Callable[[Tensor], Tensor], pieces: int = 4096) -> AxisMap:
+        """A function that rises from the lower end at s = 0 to the upper end at s = 1.
+
+        Raises:
+            ValueError: a function that does not rise.
+        """
+        knots = function(torch.linspace(0.0, 1.0, pieces + 1, dtype=torch.float64))
+        if not bool((knots[1:] > knots[:-1]).all()):
+            raise ValueError("a map of an axis must rise with s from 0 to 1")
+        return AxisMap(knots)
 
     def __call__(self, s: Tensor) -> Tensor:
         """x, any shape."""
@@ -57,59 +73,103 @@ class Layout:
 
     Arguments:
         domain: the box.
-        counts: n_a by axis; half a cell of them reaches beyond both ends of an axis that is not periodic.
+        counts: n_a by axis.
+        overlaps: half widths over the spacing of the nodes, by axis.
         maps: x(s) by axis (default straight).
-        periodic: axes with images.
+        periodic: axes with images; along the others nodes stand beyond both ends, as far as Gaussians reach and at
+            most half of the extent.
+
+    Raises:
+        ValueError: an overlap that is not positive.
     """
 
     domain: Box
     counts: Mapping[str, int]
+    overlaps: Mapping[str, float]
     maps: Mapping[str, AxisMap] = field(default_factory=dict)
     periodic: tuple[str, ...] = ()
-    outside: float = 1.0
+
+    def __post_init__(self) -> None:
+        for axis, overlap in self.overlaps.items():
+            if not (overlap > 0 and math.isfinite(overlap)):
+                raise ValueError(f"overlaps must be positive and finite, got {overlap} for {axis!r}: 1 to 4 are usual")
 
     @property
     def size(self) -> int:
         """N."""
         return math.prod(self.counts[axis] for axis in self.domain.axes)
 
+    def along(self, axes: Sequence[str]) -> Layout:
+        """The same on some of the axes."""
+        domain = self.domain
+        box = Box(tuple(axes), tuple(domain.bounds(a)[0] for a in axes), tuple(domain.bounds(a)[1] for a in axes))
+        return replace(self, domain=box, periodic=tuple(a for a in self.periodic if a in axes))
+
     def map(self, axis: str) -> AxisMap:
         """x(s) of an axis."""
         return self.maps.get(axis) or AxisMap.uniform(*self.domain.bounds(axis))
 
-    def cloud(self, overlap: float, device: torch.device | None = None) -> GaussianCloud:
-        """The Gaussians, their half widths ``overlap`` times the spacing of the nodes.
+    def _outside(self, axis: str) -> float:
+        """Nodes beyond either end: wide Gaussians need them as neighbours, narrow ones to be summed to round-off."""
+        overlap = self.overlaps[axis]
+        return min(max(2.0 * overlap, 8.0 / overlap), _BEYOND * (self.counts[axis] - 1))
 
-        Raises:
-            ValueError: an overlap that is not positive.
-        """
-        if not (overlap > 0 and math.isfinite(overlap)):
-            raise ValueError(f"overlap must be positive and finite, got {overlap}: 1 to 4 spacings are usual")
+    def _step(self, axis: str) -> float:
+        n = self.counts[axis]
+        return 1.0 / n if axis in self.periodic else 1.0 / max(n - 1 - 2 * self._outside(axis), 1)
+
+    def cloud(self, device: torch.device | None = None) -> GaussianCloud:
+        """The Gaussians, the last axis' nodes running fastest."""
         columns, widths = [], []
         for axis in self.domain.axes:
-            n = self.counts[axis]
+            n, step = self.counts[axis], self._step(axis)
             index = torch.arange(n, dtype=torch.float64, device=device)
-            if axis in self.periodic:
-                s, step = (index + 0.5) / n, 1.0 / n
-            else:
-                outside = min(self.outside, (n - 1) / 4)
-                step = 1.0 / max(n - 1 - 2 * outside, 1)
-                s = (index - outside) * step if n > 1 else index + 0.5
+            s = (index + 0.5) * step if axis in self.periodic or n == 1 else (index - self._outside(axis)) * step
             columns.append(self.map(axis)(s))
-            widths.append(overlap * step * self.map(axis).slope(s, 1.5 * step))
-        centres = torch.stack([c.flatten() for c in torch.meshgrid(*columns, indexing="ij")], dim=1)
-        spread = torch.stack([w.flatten() for w in torch.meshgrid(*widths, indexing="ij")], dim=1)
+            widths.append(self.overlaps[axis] * step * self.map(axis).slope(s, 1.5 * step))
+        centres, spread = (
+            torch.stack([c.flatten() for c in torch.meshgrid(*parts, indexing="ij")], dim=1)
+            for parts in (columns, widths)
+        )
         return GaussianCloud(self.domain, centres, Diagonal.of(spread), self.periodic)
+
+    def place(self, axis: str, share: Tensor) -> Tensor:
+        """x below which a share of the points lies; they crowd at ends that are not closed, where Gaussians end.
+
+        The density in s is √(1 + δ/s) √(1 + δ/(1 - s)), δ three spacings: Chebyshev's where nodes are few, even inside
+        where they are many.
+        """
+        if axis in self.periodic:
+            return self.map(axis)(share)
+        delta = _CROWDED * self._step(axis)
+        # s = sin²(φ/2) takes the roots away
+        phi = torch.linspace(0.0, math.pi, _TABLE, dtype=share.dtype, device=share.device)
+        s = torch.sin(0.5 * phi).square()
+        density = ((s + delta) * (1.0 - s + delta)).sqrt()
+        below = torch.cumulative_trapezoid(density, phi)
+        below = torch.cat([below.new_zeros(1), below / below[-1]])
+        return self.map(axis)(torch.sin(0.5 * _interpolate(share, below, phi)).square())
+
+    def points(self, ratio: float, generator: torch.Generator) -> dict[str, Tensor]:
+        """A lattice of points by axis, (m,), m about ``ratio`` times the Gaussians; the generator shifts it."""
+        share = ratio ** (1.0 / len(self.domain.axes))
+        columns = []
+        for axis in self.domain.axes:
+            n = math.ceil(share * self.counts[axis])
+            shift = 0.25 + 0.5 * torch.rand(1, generator=generator, dtype=torch.float64, device=generator.device)
+            columns.append(self.place(axis, (torch.arange(n, dtype=torch.float64, device=shift.device) + shift) / n))
+        grid = torch.meshgrid(*columns, indexing="ij")
+        return {axis: column.flatten() for axis, column in zip(self.domain.axes, grid, strict=True)}
 
 
 @final
 @dataclass(frozen=True, eq=False)
 class MappedSampler(AbstractSampler):
-    """Points as dense as a layout's Gaussians.
+    """Points as dense as those of a layout.
 
     Arguments:
-        layout: gives the maps.
-        base: spreads s in the unit cube (default scrambled Sobol points).
+        layout: gives the density.
+        base: spreads shares in the unit cube (default scrambled Sobol points).
     """
 
     layout: Layout
@@ -121,5 +181,5 @@ class MappedSampler(AbstractSampler):
         columns = []
         for j, axis in enumerate(axes):
             low, high = self.layout.domain.bounds(axis)
-            columns.append(((self.layout.map(axis)(unit[..., j]) - low) / (high - low)).clamp(0.0, 1.0))
+            columns.append(((self.layout.place(axis, unit[..., j]) - low) / (high - low)).clamp(0.0, 1.0))
         return torch.stack(columns, dim=-1)

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import final
 
 import torch
 from torch import Tensor
+
+_SAME = 1e-12  # what times of later slabs lose by rounding; a refinement makes up for it
 
 
 @final
@@ -47,3 +50,27 @@ class DampedQR:
     def beyond(self, matrix: Tensor) -> Tensor:
         """Qᵀ [matrix; 0] without its first n rows: what the columns of J cannot reach, norms kept."""
         return self.rotate(matrix)[self._triangle.shape[0] :]
+
+
+Factorise = Callable[[Tensor, float], DampedQR]
+"""Called with a Jacobian and a damping."""
+
+
+@final
+class KeptQR:
+    """``DampedQR`` that is made anew only where the Jacobian has changed: equal slabs of a linear equation share it."""
+
+    def __init__(self) -> None:
+        self._kept: tuple[Tensor, float, DampedQR] | None = None
+
+    def __call__(self, jacobian: Tensor, damping: float) -> DampedQR:
+        """The factors; those kept where no entry differs by more than round-off of the largest."""
+        if self._kept is not None:
+            matrix, other, factors = self._kept
+            same = matrix.shape == jacobian.shape and matrix.device == jacobian.device and other == damping
+            if same and bool((matrix - jacobian).abs().max() <= _SAME * jacobian.abs().max()):
+                return factors
+            self._kept = None
+        factors = DampedQR(jacobian, damping)
+        self._kept = (jacobian, damping, factors)
+        return factors

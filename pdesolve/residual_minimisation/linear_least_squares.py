@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from pdesolve.residual_minimisation.abstract import AbstractMinimiser, AbstractResidual, Minimised, Watch
-from pdesolve.residual_minimisation.damped_qr import DampedQR
+from pdesolve.residual_minimisation.damped_qr import DampedQR, Factorise
 from pdesolve.residual_minimisation.journal import begin, cost_of
 from pdesolve.residual_minimisation.memory import require_jacobian
 from pdesolve.residual_minimisation.spectrum import round_off
@@ -25,6 +25,7 @@ class LinearLeastSquares(AbstractMinimiser):
         damping: μ (default 1e-14: what makes a rank-deficient J, which Gaussians that overlap have, as good as a full
             one; larger where the data hold noise).
         refinements: solves of the same factors for what is left (default 1).
+        factorise: gives the factors (default ``DampedQR``; a ``KeptQR()`` keeps them from one problem to the next).
 
     Raises:
         ValueError: rows that are not affine in θ; a negative damping or number of refinements.
@@ -38,6 +39,7 @@ class LinearLeastSquares(AbstractMinimiser):
 
     damping: float = 1e-14
     refinements: int = 1
+    factorise: Factorise = DampedQR
 
     def __post_init__(self) -> None:
         if not self.damping >= 0 or self.refinements < 0:
@@ -56,7 +58,7 @@ class LinearLeastSquares(AbstractMinimiser):
             r, jacobian = problem.linearise(theta)
             if not bool(torch.isfinite(jacobian).all()):
                 return journal.finish(SolveStatus.NON_FINITE, "the Jacobian holds NaN or Inf at the start")
-            factors = DampedQR(jacobian, self.damping)
+            factors = self.factorise(jacobian, self.damping)
             for _ in range(1 + self.refinements):
                 step = factors.solve(-r)
                 moved = problem.residual(theta + step)

@@ -1,0 +1,75 @@
+"""Gaussians with weights on one box: the whole domain, or one slab of time that hands its end over."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import final
+
+import torch
+from torch import Tensor
+
+from pdesolve.domains.geometry import BOUNDARIES, Box
+from pdesolve.experts.gaussians.cloud import GaussianCloud
+from pdesolve.experts.gaussians.layout import Layout
+from pdesolve.experts.gaussians.lifted import lifted_terms
+from pdesolve.experts.gaussians.state import State
+from pdesolve.frames.abstract import AbstractLifting
+
+_CHUNK = 4096
+
+
+@final
+@dataclass(frozen=True, eq=False)
+class Slab:
+    """u_f = g_f + m_f Σ_i c_fi φ_i on a box.
+
+    Arguments:
+        cloud: φ.
+        lifting: g and m.
+        fields: names, in the order of the weights.
+        weights: c, (fields, N).
+    """
+
+    cloud: GaussianCloud
+    lifting: AbstractLifting
+    fields: tuple[str, ...]
+    weights: Tensor
+
+    @property
+    def box(self) -> Box:
+        """Where it holds."""
+        return self.cloud.domain
+
+    def values(self, points: Tensor, parameters: Mapping[str, Tensor], term: str = "") -> Tensor:
+        """∂^α u at points (m, d), (fields, m)."""
+        parts = [self._values(part, parameters, term) for part in points.split(_CHUNK)]
+        return torch.cat(parts, dim=1)
+
+    def _values(self, points: Tensor, parameters: Mapping[str, Tensor], term: str) -> Tensor:
+        at = {axis: points[:, j] for j, axis in enumerate(self.box.axes)}
+        lifted = lifted_terms(self.lifting, at, parameters, [(f, term) for f in self.fields])
+        table = self.cloud.table(points, lifted.needed)
+        of_v = {b: self.weights @ table[b].mT for b in lifted.needed}
+        found = lifted.values({(f, b): of_v[b][j] for b in lifted.needed for j, f in enumerate(self.fields)})
+        return torch.stack([found[f, term] for f in self.fields])
+
+
+def handed_on(slab: Slab, state: State, layout: Layout) -> State:
+    """The state at the end of a slab, exactly: the Gaussians in space are the same, only their weights move on.
+
+    Arguments:
+        slab: whose Gaussians are the products of ``layout``.
+        state: what it set out from.
+        layout: of the slab.
+    """
+    end = slab.box.bounds("t")[1]
+    in_time = layout.along(("t",)).cloud(slab.weights.device)
+    orders = ["t" * k for k in range(state.orders)]
+    rates = torch.cat(list(in_time.table(slab.weights.new_tensor([[end]]), orders).values()))  # (orders, n_t)
+    ended = {}
+    for weights, (name, before) in zip(slab.weights, state.weights.items(), strict=True):
+        moved = rates[: len(before)] @ weights.reshape(in_time.size, -1)
+        lifted = slab.lifting.imposes(name, BOUNDARIES["t"][0])
+        ended[name] = before + (end - state.time) * moved if lifted else moved
+    return State(end, state.cloud, ended)
