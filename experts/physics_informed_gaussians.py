@@ -14,6 +14,7 @@ from pdesolve.condition import InitialCondition
 from pdesolve.domains.geometry import Box, positive_int
 from pdesolve.domains.grid import StructuredGrid
 from pdesolve.experts.gaussians.cloud import GaussianCloud
+from pdesolve.experts.gaussians.factored import Factor, Factored, imposed_by
 from pdesolve.experts.gaussians.handed_over import HandedOver
 from pdesolve.experts.gaussians.layout import AxisMap, Layout, MappedSampler
 from pdesolve.experts.gaussians.residual import GaussianResidual
@@ -58,6 +59,8 @@ class PhysicsInformedGaussians(AbstractOneOffExpert):
         points: points of the equation over unknowns (default 2).
         tolerance: a slab whose residual on fresh points exceeds this, in units of the rows' terms, has failed
             (default 1e-3).
+        factor: f, a function of axes by name, zero where u is: u = f times what stands above, so that these conditions
+            hold exactly (default none).
         minimiser: default ``LinearLeastSquares()`` or ``LineSearchGaussNewton()``, as the problem is.
         seed: of the points (default 0).
 
@@ -89,6 +92,7 @@ class PhysicsInformedGaussians(AbstractOneOffExpert):
         overlaps: Sequence[float] = (1.3, 2.0, 2.5),
         points: float = 2.0,
         tolerance: float = 1e-3,
+        factor: Factor | None = None,
         minimiser: AbstractMinimiser | None = None,
         seed: int = 0,
     ) -> None:
@@ -109,6 +113,7 @@ class PhysicsInformedGaussians(AbstractOneOffExpert):
         self.slabs = _slabs(slabs)
         self.maps = dict(maps or {})
         self.overlaps, self.points, self.tolerance = tuple(overlaps), points, tolerance
+        self.factor = factor
         self.minimiser, self.seed = minimiser, seed
         self._problem: Problem | None = None
         self._pieces: list[Slab] = []
@@ -275,13 +280,15 @@ class PhysicsInformedGaussians(AbstractOneOffExpert):
         lifting: AbstractLifting = NoLifting(part.field_names)
         if part.box.has_time:
             if overlap not in states:
-                states[overlap] = State.initial(part, layout.along(part.box.space_axes), self._generator())
+                states[overlap] = State.initial(part, layout.along(part.box.space_axes), self._generator(), self.factor)
             state = states[overlap]
             if state.orders == 1 and not _open(part, layout):
                 lifting = HandedOver(state)
             elif shares[0] > 0.0:
                 others = [c for c in part.conditions if not isinstance(c, InitialCondition)]
                 part = replace(part, conditions=[*state.conditions(), *others])
+        if self.factor is not None:
+            lifting = Factored(lifting, self.factor, imposed_by(self.factor, part))
         generator = self._generator()  # the same points in every slab: equal slabs, equal rows
         cloud, names = layout.cloud(), part.field_names
         size = _size_of_terms(part, cloud)

@@ -12,12 +12,13 @@ from torch import Tensor
 
 from pdesolve.domains.geometry import Box
 from pdesolve.domains.sampling import AbstractSampler, SobolSampler
-from pdesolve.experts.gaussians.cloud import GaussianCloud
+from pdesolve.experts.gaussians.cloud import MARGIN, GaussianCloud
 from pdesolve.experts.gaussians.diagonal import Diagonal
 
 _CROWDED = 3.0  # spacings from an end over which points crowd like Chebyshev's
 _TABLE = 2049
-_BEYOND = 0.24  # of the nodes at most stand beyond either end, which is less than half of the extent
+_BEYOND = 0.25  # of the nodes at most stand beyond either end
+_ROOM = 0.96  # of the room that a cloud leaves beyond the ends
 
 
 @final
@@ -110,9 +111,21 @@ class Layout:
         return self.maps.get(axis) or AxisMap.uniform(*self.domain.bounds(axis))
 
     def _outside(self, axis: str) -> float:
-        """Nodes beyond either end: wide Gaussians need them as neighbours, narrow ones to be summed to round-off."""
-        overlap = self.overlaps[axis]
-        return min(max(2.0 * overlap, 8.0 / overlap), _BEYOND * (self.counts[axis] - 1))
+        """Nodes beyond either end: wide Gaussians need them as neighbours, narrow ones to be summed to round-off.
+
+        At most a quarter of all, and none further away than a cloud allows.
+        """
+        overlap, n = self.overlaps[axis], self.counts[axis]
+        low, high = self.domain.bounds(axis)
+        room, map = _ROOM * MARGIN * (high - low), self.map(axis)
+        outside = min(max(2.0 * overlap, 8.0 / overlap), _BEYOND * (n - 1))
+        while outside > 0.0:
+            reach = outside / max(n - 1 - 2 * outside, 1)
+            first, last = map(torch.tensor([-reach, 1.0 + reach], dtype=torch.float64)).tolist()
+            if first >= low - room and last <= high + room:
+                break
+            outside = max(0.0, outside - 0.25)
+        return outside
 
     def _step(self, axis: str) -> float:
         n = self.counts[axis]

@@ -12,6 +12,7 @@ from torch import Tensor
 
 from pdesolve.condition import InitialCondition, value_at
 from pdesolve.experts.gaussians.cloud import GaussianCloud
+from pdesolve.experts.gaussians.factored import Factor
 from pdesolve.experts.gaussians.layout import Layout
 from pdesolve.problem import Problem
 from pdesolve.residual_minimisation.damped_qr import DampedQR
@@ -41,12 +42,14 @@ class State:
         return max(len(a) for a in self.weights.values())
 
     @staticmethod
-    def initial(problem: Problem, layout: Layout, generator: torch.Generator) -> State:
-        """The initial conditions of a problem, fitted by the Gaussians of a layout in space."""
+    def initial(problem: Problem, layout: Layout, generator: torch.Generator, factor: Factor | None = None) -> State:
+        """The initial conditions of a problem, over a factor, fitted by the Gaussians of a layout in space."""
         cloud, time = layout.cloud(), problem.box.bounds("t")[0]
         points = layout.points(_POINTS ** len(layout.domain.axes), generator)
         columns = torch.stack([points[axis] for axis in layout.domain.axes], dim=1)
         table = cloud.table(columns, ("",))[""]
+        if factor is not None:
+            table = torch.as_tensor(value_at(factor, points), dtype=table.dtype).expand(len(table)).unsqueeze(1) * table
         factors = DampedQR(table, LinearLeastSquares().damping)
         known = {**problem.batch_parameters(), **points, "t": torch.full_like(columns[:, 0], time)}
         given = problem.resolved.initial
