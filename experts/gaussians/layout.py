@@ -12,7 +12,7 @@ from torch import Tensor
 
 from pdesolve.domains.geometry import Box
 from pdesolve.domains.sampling import AbstractSampler, SobolSampler
-from pdesolve.experts.gaussians.cloud import GaussianCloud
+from pdesolve.experts.gaussians.cloud import MARGIN, GaussianCloud
 from pdesolve.experts.gaussians.diagonal import Diagonal
 
 
@@ -95,7 +95,8 @@ class Layout:
                 outside = min(self.outside, (n - 1) / 4)
                 step = 1.0 / max(n - 1 - 2 * outside, 1)
                 s = (index - outside) * step if n > 1 else index + 0.5
-            columns.append(self.map(axis)(s))
+            (low, high), room = self.domain.bounds(axis), MARGIN * self.domain.extent(axis)
+            columns.append(self.map(axis)(s).clamp(low - room, high + room))
             widths.append(overlap * step * self.map(axis).slope(s, 1.5 * step))
         centres = torch.stack([c.flatten() for c in torch.meshgrid(*columns, indexing="ij")], dim=1)
         spread = torch.stack([w.flatten() for w in torch.meshgrid(*widths, indexing="ij")], dim=1)
