@@ -22,8 +22,8 @@ ResidualAt = Callable[[float], AbstractResidual]
 class Continuation:
     """θ(p_k) from θ(p_{k-1}) along p_0, ..., p_K, such as a viscosity that falls.
 
-    A value whose solve fails is approached by one half way from the last that succeeded: √(pq) where both have one sign,
-    since viscosities and Reynolds numbers run over decades, and (p + q)/2 else.
+    A value whose solve fails is approached by one half way from the last that succeeded: √(pq) where both have one
+    sign, since viscosities and Reynolds numbers run over decades, and (p + q)/2 else.
 
     Arguments:
         minimiser: of each.

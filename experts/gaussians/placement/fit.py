@@ -11,6 +11,7 @@ from torch import Tensor
 
 from pdesolve.experts.gaussians.cloud import GaussianCloud
 from pdesolve.experts.gaussians.residual import GaussianResidual
+from pdesolve.experts.gaussians.truncated import sums
 from pdesolve.frames.abstract import AbstractLifting, NoLifting
 from pdesolve.problem import Problem
 from pdesolve.residual_minimisation.abstract import AbstractMinimiser, Minimised
@@ -45,7 +46,7 @@ class Fitted:
 
     def values(self, points: Tensor, term: str = "") -> Tensor:
         """∂^α v of all fields, (fields, m), at points (m, d); without a lifting v is u."""
-        return self.weights @ self.cloud.table(points, (term,))[term].mT
+        return sums(self.cloud, points, self.weights, (term,))[term]
 
 
 @dataclass(frozen=True, eq=False)

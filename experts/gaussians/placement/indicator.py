@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 
 from pdesolve.experts.gaussians.placement.fit import Fitted, GaussianFit
+from pdesolve.experts.gaussians.truncated import sums
 from pdesolve.residual_minimisation.problem_rows import equation_rows
 
 
@@ -50,10 +51,10 @@ class CurvatureIndicator(AbstractIndicator):
     def at(self, fit: GaussianFit, fitted: Fitted, points: Tensor) -> Tensor:
         box = fit.problem.box
         terms = tuple(2 * axis for axis in box.axes)
-        table = fitted.cloud.table(points, terms)
+        table = sums(fitted.cloud, points, fitted.weights, terms)
         total = torch.zeros_like(points[:, 0])
         for axis, term in zip(box.axes, terms, strict=True):
-            total += ((fitted.weights @ table[term].mT) * box.extent(axis) ** 2).square().sum(0)
+            total += (table[term] * box.extent(axis) ** 2).square().sum(0)
         return total.sqrt()
 
 
