@@ -21,9 +21,9 @@ from pdesolve.experts.one_off import AbstractOneOffExpert, FitReport, Progress
 from pdesolve.experts.provenance import provenance
 from pdesolve.field import Field
 from pdesolve.frames.abstract import NoLifting
+from pdesolve.frames.contradictions import contradictions
 from pdesolve.problem import Problem
 from pdesolve.residual_minimisation.abstract import AbstractMinimiser, Minimised
-from pdesolve.residual_minimisation.memory import require_jacobian
 from pdesolve.residual_minimisation.probed_levenberg_marquardt import ProbedLevenbergMarquardt
 from pdesolve.solution import Solution
 from pdesolve.status import SolveStatus, raise_unless_converged
@@ -116,7 +116,6 @@ class GaussianNetwork(AbstractOneOffExpert):
         theta = self._rows(problem, cloud, head, []).start(head.drawn(generator, weights.device), weights)
         for k in range(self.rounds):
             residual = self._rows(problem, cloud, head, draw(cloud, unknowns, generator))
-            require_jacobian(residual.n_rows, unknowns, weights.device, copies=3.0)
             ended = self.minimiser.minimise(residual, theta)
             theta = ended.theta
             fresh = self._rows(problem, cloud, head, draw(cloud, _FRESH, generator))
@@ -140,7 +139,8 @@ class GaussianNetwork(AbstractOneOffExpert):
         elif status is SolveStatus.CONVERGED and left > self.tolerance:
             status = SolveStatus.UNRESOLVED
         failed = status is not SolveStatus.CONVERGED
-        detail = f"residual {left:.2g} on fresh points; {ended.detail}".removesuffix("; ") if failed else ""
+        known = [f"residual {left:.2g} on fresh points", ended.detail, *contradictions(self.problem)]
+        detail = "; ".join(part for part in known if part) if failed else ""
         return FitReport(status, left, history, detail)
 
     def _rows(self, problem: Problem, cloud: GaussianCloud, head: Head, rows: Rows) -> NetworkResidual:

@@ -11,7 +11,7 @@ from torch import Tensor
 from pdesolve.residual_minimisation.abstract import AbstractMinimiser, AbstractResidual, Minimised, Watch
 from pdesolve.residual_minimisation.damped_qr import DampedQR
 from pdesolve.residual_minimisation.journal import begin, cost_of
-from pdesolve.residual_minimisation.memory import require_jacobian
+from pdesolve.residual_minimisation.memory import jacobian_copies
 from pdesolve.residual_minimisation.spectrum import round_off
 from pdesolve.status import SolveStatus
 
@@ -47,12 +47,10 @@ class LinearLeastSquares(AbstractMinimiser):
             )
 
     def minimise(self, problem: AbstractResidual, start: Tensor, watch: Watch | None = None) -> Minimised:
-        theta, journal, failed = begin(problem, start, watch)
+        theta, journal, failed = begin(problem, start, watch, jacobian_copies(3.0))
         if failed is not None:
             return failed
         with torch.no_grad():
-            rows = len(problem.residual(theta))
-            require_jacobian(rows, len(theta), theta.device, theta.dtype, copies=3.0)
             r, jacobian = problem.linearise(theta)
             if not bool(torch.isfinite(jacobian).all()):
                 return journal.finish(SolveStatus.NON_FINITE, "the Jacobian holds NaN or Inf at the start")

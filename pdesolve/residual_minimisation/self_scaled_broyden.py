@@ -11,10 +11,10 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from pdesolve.linalg.direct.memory import available_memory
 from pdesolve.residual_minimisation.abstract import AbstractMinimiser, AbstractResidual, Minimised, Watch
 from pdesolve.residual_minimisation.gradient import rows_and_gradient
 from pdesolve.residual_minimisation.journal import begin, cost_of, first_bad
-from pdesolve.residual_minimisation.memory import require_jacobian
 from pdesolve.status import SolveStatus
 
 _PATIENCE = 10  # steps over which the cost has to fall
@@ -71,10 +71,9 @@ class SelfScaledBroyden(AbstractMinimiser):
             raise ValueError(f"the line search must have 0 < c1 < c2 < 1, got {self.armijo} and {self.wolfe}")
 
     def minimise(self, problem: AbstractResidual, start: Tensor, watch: Watch | None = None) -> Minimised:
-        theta, journal, failed = begin(problem, start, watch)
+        theta, journal, failed = begin(problem, start, watch, _require)
         if failed is not None:
             return failed
-        require_jacobian(len(theta), len(theta), theta.device, theta.dtype, copies=3.0)
         g = rows_and_gradient(problem, theta)[1]
         first, cost = float(g.norm()), journal.best_cost
         inverse: Tensor | None = None
@@ -147,6 +146,17 @@ class SelfScaledBroyden(AbstractMinimiser):
             best = min(seen.values(), key=lambda p: p.cost, default=None)
             return best if best is not None and best.cost < cost else None
         return at(float(found))
+
+
+def _require(rows: int, theta: Tensor) -> None:
+    """Raise unless H and two copies fit."""
+    needed, free = 3.0 * len(theta) ** 2 * theta.dtype.itemsize, available_memory(theta.device)
+    if needed > free:
+        raise MemoryError(
+            f"the matrix H of {len(theta)} parameters takes {needed / 2**30:.3g} GiB with its updates, "
+            f"{free / 2**30:.3g} GiB are free on {theta.device}: use AdamDescent, "
+            "ProbedLevenbergMarquardt(Sketched(size)), or fewer parameters"
+        )
 
 
 @dataclass(frozen=True, eq=False)

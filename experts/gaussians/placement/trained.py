@@ -95,6 +95,11 @@ class _Bounded(AbstractResidual):
         self._centres = slice(first, first + n * len(box.axes))
         self._lower, self._upper = (cloud.centres.new_tensor(e).repeat_interleave(n) for e in (lower, upper))
 
+    @property
+    def n_rows(self) -> int:
+        """m."""
+        return self._residual.n_rows
+
     def clamped(self, theta: Tensor) -> Tensor:
         """Centres back on the edge."""
         moved = theta.clone()
