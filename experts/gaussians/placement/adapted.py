@@ -10,16 +10,14 @@ import torch
 from torch import Tensor
 
 from pdesolve.domains.geometry import positive_int
-from pdesolve.domains.sampling import SobolSampler
 from pdesolve.experts.gaussians.cloud import GaussianCloud
 from pdesolve.experts.gaussians.placement.abstract import AbstractPlacement
 from pdesolve.experts.gaussians.placement.fit import Fitted, GaussianFit
-from pdesolve.experts.gaussians.placement.indicator import ResidualIndicator
 from pdesolve.experts.gaussians.placement.neighbours import nearest, spacings
 from pdesolve.experts.gaussians.placement.redrawn import weighted_lloyd
 from pdesolve.residual_minimisation.damped_qr import DampedQR
 
-_CANDIDATES = 64  # for each Gaussian that is added
+_CANDIDATES = 24  # unknowns that rows are drawn for, for each Gaussian that is added
 _LLOYD = 3
 _DAMPING = 1e-10  # of the factors that tell what a Gaussian is worth
 _NARROWEST, _WIDEST = 0.25, 1.0  # of the nearest Gaussian's widths, in one round
@@ -43,9 +41,10 @@ def worth(fit: GaussianFit, fitted: Fitted, generator: torch.Generator) -> Tenso
 @final
 @dataclass(frozen=True)
 class Adapted(AbstractPlacement):
-    """Rounds of: new Gaussians where the equation's residual is large, others out that the fit does not miss.
+    """Rounds of: new Gaussians where the residual is large, others out that the fit does not miss.
 
-    Centres are drawn by the square of the residual on new points and spread by a few Lloyd steps. Each takes the shape
+    Centres are drawn from new rows, of the equation and of conditions, by their parts of |r|², and spread by a few Lloyd
+    steps. Each takes the shape
     of the nearest Gaussian, narrowed by how much closer its neighbours are now. Gaussians leave if |r|² grows by less
     than ``idle`` of itself without them, and, where the count is full, so many of the least worth as are added.
 
@@ -122,12 +121,17 @@ class Adapted(AbstractPlacement):
 
 
 def _new_centres(fit: GaussianFit, before: Fitted, number: int, generator: torch.Generator) -> Tensor:
-    box, device = fit.problem.box, before.cloud.centres.device
-    drawn = SobolSampler().sample(box, max(_CANDIDATES * number, 1024), generator, torch.float64, device)
-    points = torch.stack([drawn[a].flatten() for a in box.axes], dim=1)
-    density = ResidualIndicator().at(fit, before, points).square()
-    if not bool((density.sum() > 0) & torch.isfinite(density.sum())):
-        density = torch.ones_like(density)
-    density = density + 1e-12 * density.max()  # so that as many can be drawn as are asked for
-    chosen = torch.multinomial(density.to(generator.device), number, generator=generator).to(device)
-    return weighted_lloyd(before.cloud, points, density, points[chosen], _LLOYD)
+    """Drawn from new rows, those of conditions too, each by its part of |r|²."""
+    cloud = before.cloud
+    rows = fit.draw(cloud, max(_CANDIDATES * number, fit.unknowns(cloud)), generator)
+    residual = fit.residual_of(cloud, rows)
+    with torch.no_grad():
+        squares = residual.residual(residual.start(before.weights)).square()
+    parts = squares.split([piece.count for piece in rows])
+    mass = torch.cat([p.reshape(piece.n_equations, -1).sum(0) for p, piece in zip(parts, rows, strict=True)])
+    points = torch.cat([torch.stack([piece.coordinates[a] for a in cloud.domain.axes], dim=1) for piece in rows])
+    if not bool((mass.sum() > 0) & torch.isfinite(mass.sum())):
+        mass = torch.ones_like(mass)
+    mass = mass + 1e-12 * mass.max()  # so that as many can be drawn as are asked for
+    chosen = torch.multinomial(mass.to(generator.device), number, generator=generator).to(points.device)
+    return weighted_lloyd(cloud, points, mass, points[chosen], _LLOYD)
