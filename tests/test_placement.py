@@ -6,6 +6,7 @@ import math
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from functools import cache
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -124,7 +125,7 @@ def fixed(name: str) -> tuple[float, float, int]:
 
 BETTER: dict[str, tuple[str, AbstractPlacement, float, float, float]] = {
     # placement: problem, how coarse it begins, at most this share of the fixed ones' residual and error
-    "trained": ("peak", Trained(), 1.0, 0.05, 0.05),
+    "trained": ("peak", Trained(rounds=2), 1.0, 0.1, 0.1),
     "adapted, peak": ("peak on more", Adapted(), 1.0, 0.2, 0.2),
     "redrawn by residual, peak": ("peak on more", Redrawn(Monitor(ResidualIndicator())), 1.0, 0.7, 0.7),
     "adapted, Burgers": ("burgers", Adapted(rounds=8, limit=208), 0.8, 0.3, 0.2),
@@ -154,7 +155,7 @@ def test_trained_gaussians_follow_the_front_of_burgers() -> None:
     assert after[1] < 0.8 * before[1]
 
 
-@pytest.mark.parametrize("placement", [Trained(rounds=2), Adapted(), Redrawn(), Stretched()])
+@pytest.mark.parametrize("placement", [Trained(rounds=1), Adapted(), Redrawn(), Stretched()])
 def test_a_round_is_taken_only_if_the_residual_on_new_points_falls(placement: AbstractPlacement) -> None:
     found = case("peak").placed(placement, 3)
     history = found.history
@@ -178,12 +179,12 @@ def test_gaussians_of_any_orientation_and_periodic_ones_are_moved_too() -> None:
     full = Cholesky.of(torch.diag_embed(plain.covariance.widths().square()))
     cloud = GaussianCloud(domain, plain.centres, full, ("x",))
     before = fit.fit(cloud, seeded())
-    for placement in (Trained(rounds=1), Adapted(rounds=3), Redrawn(rounds=1)):
-        found = placement.place(fit, cloud, seeded())
-        assert isinstance(found.cloud.covariance, Cholesky)
-        assert found.cloud.size == cloud.size
-        assert math.isfinite(found.residual)
-    moved = Trained(rounds=1).place(fit, cloud, seeded())
+    found = [p.place(fit, cloud, seeded()) for p in (Trained(rounds=1), Adapted(rounds=3), Redrawn(rounds=1))]
+    for one in found:
+        assert isinstance(one.cloud.covariance, Cholesky)
+        assert one.cloud.size == cloud.size
+        assert math.isfinite(one.residual)
+    moved = found[0]
     assert moved.residual < 0.8 * before.residual
     assert bool((moved.cloud.covariance.numbers[:, 2:] != 0).any())  # they turn with the wave
 
@@ -305,6 +306,16 @@ def test_a_training_that_blows_up_leaves_the_fixed_gaussians() -> None:
     found = Trained(Away(), rounds=2).place(case("peak").fit, cloud, seeded())
     assert found.cloud is cloud
     assert found.history["accepted"] == [0.0]
+
+
+def test_the_first_block_of_the_page_runs() -> None:
+    page = Path(__file__).resolve().parents[1] / "docs" / "gaussian_placement.md"
+    block = page.read_text(encoding="utf-8").partition("```python\n")[2].partition("```")[0]
+    names: dict[str, Any] = {}
+    exec(compile(block, str(page), "exec"), names)
+    found = names["found"]
+    assert found.residual <= found.history["before"][0]
+    assert abs(float(found.values(torch.tensor([[0.5, 0.0]], dtype=torch.float64)))) < 0.2  # odd in x
 
 
 WRONG: dict[str, tuple[Callable[[], Any], str]] = {

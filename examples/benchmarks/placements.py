@@ -1,7 +1,10 @@
 """Fixed, stretched, redrawn, adapted and trained Gaussians at equal count, and narrow ones over near pairs only.
 
-``python examples/benchmarks/placements.py [--quick] [--only SECTION ...] [--json FILE]``: medians over three seeds of the
-relative L2 error on a held-out grid and of the residual on points that no fit has seen.
+    python examples/benchmarks/placements.py [--quick] [--json FILE] [--only SECTION ...]
+
+Residuals are on even points that no fit has seen, errors are relative L2 on a held-out grid, medians of three seeds.
+Burgers has ν = 0.02: the front of ν = 0.01/π is beyond some hundred Gaussians on all of space and time, wherever they
+stand; slabs are for that.
 """
 
 from __future__ import annotations
@@ -67,7 +70,7 @@ class Case:
 
 
 FULL = {
-    "burgers": Case(burgers_problem, 1.0, {"t": 8, "x": 26}),
+    "burgers": Case(partial(burgers_problem, 0.02), 1.0, {"t": 8, "x": 26}),
     "allen_cahn": Case(allen_cahn_problem, 1.0, {"t": 8, "x": 26}, ("x",)),
 }
 QUICK = {name: replace(case, end=0.4, counts={"t": 6, "x": 20}) for name, case in FULL.items()}
@@ -100,20 +103,17 @@ def compare(name: str, report: Report) -> None:
     even = replace(SampledRows(problem), near=0.0)
     fixed = float("nan")
     for way, (placement, share) in ways(count).items():
-        found, seconds = [], []
-        for seed in SEEDS:
-            began = time.perf_counter()
-            found.append(placement.place(fit, case.cloud(problem, share), torch.Generator().manual_seed(seed)))
-            seconds.append(time.perf_counter() - began)
+        began = time.perf_counter()
+        found = [placement.place(fit, case.cloud(problem, share), torch.Generator().manual_seed(s)) for s in SEEDS]
+        seconds = (time.perf_counter() - began) / len(SEEDS)
+        rows = [even(f.cloud, 4000, torch.Generator().manual_seed(99)) for f in found]
+        residual = statistics.median(fit.size_on(f, r) for f, r in zip(found, rows, strict=True))
         error = statistics.median(_error(f, points, exact) for f in found)
-        residual = statistics.median(
-            fit.size_on(f, even(f.cloud, 4000, torch.Generator().manual_seed(99))) for f in found
-        )
-        fixed = error if way == "fixed" else fixed
-        size = max(f.cloud.size for f in found)
-        note = f"{size} Gaussians, residual {residual:.2g}, {statistics.median(seconds):.1f} s"
-        required = None if way == "fixed" else fixed
-        report.add(f"{name}, t to {case.end:g}: error of {way} Gaussians", error, required, "", note)
+        note = f"at most {max(f.cloud.size for f in found)} Gaussians, {seconds:.1f} s each"
+        what = f"{name}, t to {case.end:g}, {way}"
+        report.add(f"{what}: residual", residual, None if way == "fixed" else fixed, "", note)
+        report.add(f"{what}: error", error)
+        fixed = residual if way == "fixed" else fixed
 
 
 def _error(fitted: Fitted, points: Tensor, exact: Tensor) -> float:
@@ -122,7 +122,7 @@ def _error(fitted: Fitted, points: Tensor, exact: Tensor) -> float:
 
 def truncation(report: Report) -> None:
     """10 000 Gaussians at 20 000 points, three derivatives."""
-    side, number = (40, 4000) if report.quick else (100, 20_000)
+    side, number = 100, 4000 if report.quick else 20_000
     cloud = Layout(Rectangle((-1, 1), (-1, 1)), {"x": side, "y": side}).cloud(1.5)
     generator = torch.Generator().manual_seed(0)
     points = 2.0 * torch.rand(number, 2, generator=generator, dtype=torch.float64) - 1.0

@@ -43,10 +43,10 @@ def worth(fit: GaussianFit, fitted: Fitted, generator: torch.Generator) -> Tenso
 class Adapted(AbstractPlacement):
     """Rounds of: new Gaussians where the residual is large, others out that the fit does not miss.
 
-    Centres are drawn from new rows, of the equation and of conditions, by their parts of |r|², and spread by a few Lloyd
-    steps. Each takes the shape
-    of the nearest Gaussian, narrowed by how much closer its neighbours are now. Gaussians leave if |r|² grows by less
-    than ``idle`` of itself without them, and, where the count is full, so many of the least worth as are added.
+    Centres are drawn from new rows, of the equation and of conditions, by their parts of |r|², and spread by a few
+    Lloyd steps. Each takes the shape of the nearest Gaussian, narrowed by how much closer its neighbours are now.
+    Gaussians leave if |r|² grows by less than ``idle`` of itself without them, and, where the count is full, so many of
+    the least worth as are added.
 
     Arguments:
         rounds: default 6.
