@@ -28,7 +28,7 @@ from pdesolve.experts.gaussians.placement.indicator import CurvatureIndicator, M
 from pdesolve.experts.gaussians.placement.redrawn import Redrawn
 from pdesolve.experts.gaussians.placement.rows import CloudSampler, SampledRows
 from pdesolve.experts.gaussians.placement.stretched import Stretched, density_maps
-from pdesolve.experts.gaussians.placement.trained import Trained
+from pdesolve.experts.gaussians.placement.trained import Trained, _Bounded
 from pdesolve.reference.suite import burgers_problem
 from pdesolve.residual_minimisation.abstract import AbstractMinimiser
 from pdesolve.residual_minimisation.line_search_gauss_newton import LineSearchGaussNewton
@@ -204,6 +204,34 @@ def test_several_fields_share_the_gaussians() -> None:
     assert found.weights.shape == (2, 9)
     assert found.residual < before.residual
     assert Adapted(rounds=2).place(fit, cloud, seeded()).weights.shape[0] == 2
+
+
+def test_a_lifting_holds_while_gaussians_are_trained() -> None:
+    """u = g + m v: no rows of conditions, and u is right at the boundary whatever v is."""
+    problem = replace(case("peak").problem, conditions=[ps.Dirichlet(0.0)])
+    lifting = ps.TransfiniteLifting(problem)
+    fit = GaussianFit(problem, SampledRows(problem, lifting=lifting), LinearLeastSquares(), lifting)
+    cloud = case("peak").layout.cloud(1.5)
+    assert [rows.label for rows in fit.draw(cloud, 49, seeded())] == ["equation"]
+    before = fit.fit(cloud, seeded())
+    after = Trained(rounds=1).place(fit, cloud, seeded())
+    assert after.residual < 0.7 * before.residual
+
+
+def test_widths_out_of_bounds_are_no_step() -> None:
+    """On a periodic axis a Gaussian of a thousand periods would ask for as many images."""
+    fit = case("peak").fit
+    cloud = case("peak").layout.cloud(1.5)
+    rows = fit.residual_of(cloud, fit.draw(cloud, 245, seeded()), trained=True)
+    bounded, theta = _Bounded(rows), rows.start(uniform(1, 49, seed=1))
+    torch.testing.assert_close(bounded.residual(theta), rows.residual(theta))
+    wide = theta.clone()
+    wide[-1] += 20.0
+    assert bool(bounded.residual(wide).isinf().all())
+    out = theta.clone()
+    out[49] = 9.0
+    assert float(bounded.clamped(out)[49]) == 2.0  # half the extent beyond the end
+    assert bool((bounded.linearise(out)[1][:, 49] == 0.0).all())
 
 
 def test_what_a_gaussian_is_worth_is_what_is_lost_without_it() -> None:

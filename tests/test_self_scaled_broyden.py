@@ -7,12 +7,17 @@ from typing import Any
 
 import pytest
 import torch
-from helpers import uniform
+from helpers import seeded, uniform
 from torch import Tensor
 
+from pdesolve.experts.gaussians.layout import Layout
+from pdesolve.experts.gaussians.placement.fit import GaussianFit
+from pdesolve.experts.gaussians.placement.rows import SampledRows
+from pdesolve.reference.suite import burgers_problem
 from pdesolve.residual_minimisation.abstract import AbstractResidual
 from pdesolve.residual_minimisation.adam import AdamDescent
 from pdesolve.residual_minimisation.function_residual import FunctionResidual
+from pdesolve.residual_minimisation.gradient import rows_and_gradient
 from pdesolve.residual_minimisation.linear_least_squares import LinearLeastSquares
 from pdesolve.residual_minimisation.probed_levenberg_marquardt import ProbedLevenbergMarquardt
 from pdesolve.residual_minimisation.self_scaled_broyden import SelfScaledBroyden, scaling, updated
@@ -157,6 +162,20 @@ def test_rows_without_a_graph_give_their_jacobian() -> None:
     wrong = SelfScaledBroyden().minimise(WrongJacobian(), start)
     assert wrong.status is SolveStatus.DIVERGED
     assert torch.equal(wrong.theta, start)
+
+
+def test_the_gradient_through_gaussians_is_that_of_their_closed_jacobian() -> None:
+    problem = burgers_problem(0.1)
+    cloud = Layout(problem.box, {"t": 4, "x": 6}).cloud(1.0)
+    fit = GaussianFit(problem, SampledRows(problem), SelfScaledBroyden())
+    rows = fit.residual_of(cloud, fit.draw(cloud, 24, seeded()), trained=True)
+    theta = rows.start(uniform(1, 24, seed=1))
+    r, gradient = rows_and_gradient(rows, theta)
+    expected, jacobian = rows.linearise(theta)
+    torch.testing.assert_close(r, expected)
+    torch.testing.assert_close(gradient, jacobian.mT @ expected, rtol=1e-9, atol=1e-9 * float(gradient.abs().max()))
+    found = SelfScaledBroyden(max_steps=40).minimise(rows, theta)
+    assert found.history["cost"][-1] < 1e-2 * found.history["cost"][0]
 
 
 def test_one_parameter_and_a_stationary_start() -> None:

@@ -36,9 +36,9 @@ class Head:
 
     def drawn(self, generator: torch.Generator, device: torch.device) -> Tensor:
         """Normal weights of variance 1/inputs, shifts of variance 1/4."""
-        parts = []
+        parts, like = [], {"generator": generator, "dtype": torch.float64, "device": generator.device}
         for a, b in reversed(list(pairwise(self.sizes))):
-            weight, shift = (torch.randn(b, n, generator=generator, dtype=torch.float64) for n in (a, 1))
+            weight, shift = (torch.randn(b, n, **like) for n in (a, 1))  # type: ignore[call-overload]
             parts.append(torch.cat([weight / a**0.5, 0.5 * shift], dim=1).flatten())
         return torch.cat(parts).to(device)
 

@@ -67,7 +67,8 @@ class LinearLeastSquares(AbstractMinimiser):
     def _check_affine(self, moved: Tensor, r: Tensor, jacobian: Tensor, step: Tensor, theta: Tensor) -> None:
         off = torch.linalg.vector_norm(moved - r - jacobian @ step)
         size = torch.linalg.vector_norm(r) + torch.linalg.vector_norm(jacobian @ step)
-        round_offs = round_off(jacobian, theta.abs() + step.abs())
+        # One more than |θ| + |p|: rows that vanish at the start are round-off of terms that θ does not show.
+        round_offs = round_off(jacobian, theta.abs() + step.abs() + 1.0)
         if not bool(off <= 1e-8 * size + 1e3 * round_offs):
             raise ValueError(
                 f"the residual is not affine in its parameters: it differs from r + J p by {float(off / size):.1e} of "

@@ -134,7 +134,8 @@ def carried(before: Fitted, cloud: GaussianCloud, generator: torch.Generator, da
         damping: of the fit; the larger, the smaller the weights (default 1e-8).
     """
     count = _CARRY_POINTS * cloud.size
-    unit = torch.rand(count, len(cloud.domain.axes), generator=generator, dtype=torch.float64)
+    shape, device = (count, len(cloud.domain.axes)), generator.device
+    unit = torch.rand(shape, generator=generator, dtype=torch.float64, device=device)
     lower, upper = (
         torch.tensor(ends, dtype=torch.float64, device=cloud.centres.device)
         for ends in (cloud.domain.lower, cloud.domain.upper)
