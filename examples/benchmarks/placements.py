@@ -76,9 +76,9 @@ FULL = {
 QUICK = {name: replace(case, end=0.4, counts={"t": 6, "x": 20}) for name, case in FULL.items()}
 
 
-def ways(count: int) -> dict[str, tuple[AbstractPlacement, float]]:
+def ways(count: int, rounds: int) -> dict[str, tuple[AbstractPlacement, float]]:
     """Placement and the share of the lattice, along each axis, that it begins from."""
-    trained = Trained(ProbedLevenbergMarquardt(Gram(), max_steps=40, ftol=1e-4))
+    trained = Trained(ProbedLevenbergMarquardt(Gram(), max_steps=40, ftol=1e-4), rounds)
     return {
         "fixed": (Fixed(), 1.0),
         "stretched by curvature": (Stretched(), 1.0),
@@ -102,7 +102,7 @@ def compare(name: str, report: Report) -> None:
     points = torch.stack([coordinates[a].expand(grid.shape).flatten() for a in grid.axes], dim=1)
     even = replace(SampledRows(problem), near=0.0)
     fixed = float("nan")
-    for way, (placement, share) in ways(count).items():
+    for way, (placement, share) in ways(count, 1 if report.quick else 3).items():
         began = time.perf_counter()
         found = [placement.place(fit, case.cloud(problem, share), torch.Generator().manual_seed(s)) for s in SEEDS]
         seconds = (time.perf_counter() - began) / len(SEEDS)
