@@ -135,6 +135,7 @@ if TYPE_CHECKING:
     from pdesolve.discretization.finite_elements.time_scheme import ThetaMethod as ThetaMethod
     from pdesolve.experts.classical import Classical as Classical
     from pdesolve.experts.classical import ClassicalExpert as ClassicalExpert
+    from pdesolve.experts.gaussian_network import GaussianNetwork as GaussianNetwork
     from pdesolve.experts.gaussians.recovery import ParameterRecovery as ParameterRecovery
     from pdesolve.experts.gaussians.recovery import Recovered as Recovered
     from pdesolve.experts.lagrangian.flow import Follow as Follow
@@ -232,6 +233,7 @@ __all__ = [
     "FunctionLifting",
     "FunctionPDE",
     "GaussNewton",
+    "GaussianNetwork",
     "GradedSampler",
     "HardConstraintExpert",
     "HardConstraintLayer",
@@ -357,6 +359,7 @@ _HOMES = {
     "EquationFields": "experts.patch_fields",
     "FiniteElements": "discretization.finite_elements.method",
     "Follow": "experts.lagrangian.flow",
+    "GaussianNetwork": "experts.gaussian_network",
     "HeatConduction": "pde.heat_conduction",
     "LagrangianPINN": "experts.lagrangian.pinn",
     "LagrangianReport": "experts.lagrangian.pinn",

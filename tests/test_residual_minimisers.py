@@ -119,6 +119,17 @@ def test_a_singular_gram_matrix_does_not_spoil_the_linear_solve(rank: int) -> No
     assert float(found.theta.norm()) < 1e3
 
 
+def test_rows_that_vanish_but_for_rounding_are_no_nonlinear_problem() -> None:
+    """Terms of 10 that cancel at the start up to steps of 2e-15, in which nothing is affine."""
+    matrix = uniform(60, 2, seed=9)
+    rows = FunctionResidual(lambda theta: (10.0 + matrix @ theta) - (10.0 + 5e-15 * matrix[:, 0]))
+    noise = rows.residual(torch.zeros(2, dtype=torch.float64))
+    assert 0.0 < float(noise.abs().max()) < 1e-14
+    found = LinearLeastSquares().minimise(rows, torch.zeros(2, dtype=torch.float64))
+    assert found.status == SolveStatus.CONVERGED
+    assert float(found.theta.norm()) < 1e-13
+
+
 def test_the_linear_solver_refuses_a_nonlinear_problem() -> None:
     start = torch.tensor([-1.2, 1.0], dtype=torch.float64)
     with pytest.raises(ValueError, match=r"not affine.*ProbedLevenbergMarquardt"):

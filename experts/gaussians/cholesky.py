@@ -62,7 +62,18 @@ class Cholesky(AbstractCovariance):
         return lower
 
     def widths(self) -> Tensor:
-        return torch.cholesky_inverse(self.factor()).diagonal(dim1=-2, dim2=-1).sqrt()
+        # Σ = L⁻ᵀ L⁻¹: infinite, not an error, where a trial step makes L singular.
+        factor = self.factor()
+        unit = torch.eye(self.dimension, dtype=factor.dtype, device=factor.device).expand_as(factor)
+        widths: Tensor = torch.linalg.vector_norm(torch.linalg.solve_triangular(factor, unit, upper=False), dim=-2)
+        return widths
+
+    def scaled(self, factors: Tensor) -> Cholesky:
+        # (S Σ S)⁻¹ = (S⁻¹ L)(S⁻¹ L)ᵀ: the rows of L are divided.
+        d = self.dimension
+        below = torch.tril_indices(d, d, -1)[0]
+        diagonal = self.packed[:, :d] - factors.log()
+        return Cholesky(torch.cat([diagonal, self.packed[:, d:] / factors[:, below]], dim=1), d)
 
     def derivatives(
         self, points: Tensor, centres: Tensor, axes: str, periods: Sequence[float | None], terms: Sequence[str]

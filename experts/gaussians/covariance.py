@@ -31,6 +31,10 @@ class AbstractCovariance(abc.ABC):
         """√Σ_jj, the half width along each axis, (N, d)."""
 
     @abc.abstractmethod
+    def scaled(self, factors: Tensor) -> AbstractCovariance:
+        """S Σ S, S = diag(factors): each Gaussian drawn out along the axes; factors > 0, (N, d)."""
+
+    @abc.abstractmethod
     def derivatives(
         self, points: Tensor, centres: Tensor, axes: str, periods: Sequence[float | None], terms: Sequence[str]
     ) -> dict[str, Tensor]:

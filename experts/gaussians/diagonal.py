@@ -50,6 +50,9 @@ class Diagonal(AbstractCovariance):
     def widths(self) -> Tensor:
         return self.log_scale.exp()
 
+    def scaled(self, factors: Tensor) -> Diagonal:
+        return Diagonal(self.log_scale + factors.log())
+
     def derivatives(
         self, points: Tensor, centres: Tensor, axes: str, periods: Sequence[float | None], terms: Sequence[str]
     ) -> dict[str, Tensor]:

@@ -75,10 +75,11 @@ class Layout:
     Arguments:
         domain: the box.
         counts: n_a by axis.
-        overlaps: half widths over the spacing of the nodes, by axis.
+        overlaps: half widths over the spacing of the nodes, one for all axes or by axis (default 2).
         maps: x(s) by axis (default straight).
         periodic: axes with images; along the others nodes stand beyond both ends, as far as Gaussians reach and at
             most half of the extent.
+        outside: at most so many beyond either end (default: as many as that).
 
     Raises:
         ValueError: an overlap that is not positive.
@@ -86,12 +87,14 @@ class Layout:
 
     domain: Box
     counts: Mapping[str, int]
-    overlaps: Mapping[str, float]
+    overlaps: float | Mapping[str, float] = 2.0
     maps: Mapping[str, AxisMap] = field(default_factory=dict)
     periodic: tuple[str, ...] = ()
+    outside: float = math.inf
 
     def __post_init__(self) -> None:
-        for axis, overlap in self.overlaps.items():
+        for axis in self.domain.axes:
+            overlap = self._overlap(axis)
             if not (overlap > 0 and math.isfinite(overlap)):
                 raise ValueError(f"overlaps must be positive and finite, got {overlap} for {axis!r}: 1 to 4 are usual")
 
@@ -99,6 +102,9 @@ class Layout:
     def size(self) -> int:
         """N."""
         return math.prod(self.counts[axis] for axis in self.domain.axes)
+
+    def _overlap(self, axis: str) -> float:
+        return self.overlaps[axis] if isinstance(self.overlaps, Mapping) else self.overlaps
 
     def along(self, axes: Sequence[str]) -> Layout:
         """The same on some of the axes."""
@@ -115,10 +121,10 @@ class Layout:
 
         At most a quarter of all, and none further away than a cloud allows.
         """
-        overlap, n = self.overlaps[axis], self.counts[axis]
+        overlap, n = self._overlap(axis), self.counts[axis]
         low, high = self.domain.bounds(axis)
         room, map = _ROOM * MARGIN * (high - low), self.map(axis)
-        outside = min(max(2.0 * overlap, 8.0 / overlap), _BEYOND * (n - 1))
+        outside = min(max(2.0 * overlap, 8.0 / overlap), _BEYOND * (n - 1), self.outside)
         while outside > 0.0:
             reach = outside / max(n - 1 - 2 * outside, 1)
             first, last = map(torch.tensor([-reach, 1.0 + reach], dtype=torch.float64)).tolist()
@@ -139,7 +145,7 @@ class Layout:
             index = torch.arange(n, dtype=torch.float64, device=device)
             s = (index + 0.5) * step if axis in self.periodic or n == 1 else (index - self._outside(axis)) * step
             columns.append(self.map(axis)(s))
-            widths.append(self.overlaps[axis] * step * self.map(axis).slope(s, 1.5 * step))
+            widths.append(self._overlap(axis) * step * self.map(axis).slope(s, 1.5 * step))
         centres, spread = (
             torch.stack([c.flatten() for c in torch.meshgrid(*parts, indexing="ij")], dim=1)
             for parts in (columns, widths)

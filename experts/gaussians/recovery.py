@@ -13,6 +13,7 @@ from pdesolve.domains.geometry import finite_float, positive_int
 from pdesolve.domains.sampling import AbstractSampler, SobolSampler
 from pdesolve.experts.gaussians.cloud import GaussianCloud
 from pdesolve.experts.gaussians.residual import GaussianResidual
+from pdesolve.experts.gaussians.truncated import sums
 from pdesolve.frames.abstract import NoLifting
 from pdesolve.pde.trace import Term
 from pdesolve.problem import Observations, Problem
@@ -49,9 +50,8 @@ class Recovered:
         weights, cloud, _ = self.residual.split(self.minimised.theta)
         shape = next(iter(coordinates.values())).shape
         points = torch.stack([coordinates[a].flatten() for a in self.residual.problem.box.axes], dim=1)
-        row = weights[0 if field is None else names.index(field)]
-        parts = [cloud.table(part, ("",))[""] @ row for part in points.split(4096)]
-        return torch.cat(parts).reshape(shape)
+        index = 0 if field is None else names.index(field)
+        return sums(cloud, points, weights[index : index + 1], ("",))[""].reshape(shape)
 
 
 def _default_minimiser() -> AbstractMinimiser:

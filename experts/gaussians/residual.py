@@ -197,14 +197,14 @@ class GaussianResidual(AbstractResidual):
     ) -> None:
         """Write the Jacobian of one block."""
         m = len(block.points)
-        terms = _with_shifts(block.lifted.needed, self._axes) if self.trained else block.lifted.needed
+        terms = with_shifts(block.lifted.needed, self._axes) if self.trained else block.lifted.needed
         for piece, table in self._pieces(block, index, cloud, terms):
             for e, slopes in enumerate(pulled):
                 rows = out[e * m + piece.start : e * m + piece.stop]
                 _fill_rows(rows, slopes, piece, table, weights, cloud, self.problem.field_names, self.trained)
 
 
-def _with_shifts(terms: Sequence[str], axes: Sequence[str]) -> tuple[str, ...]:
+def with_shifts(terms: Sequence[str], axes: Sequence[str]) -> tuple[str, ...]:
     """The terms, each with one and with two derivatives more."""
     shifts = ["", *axes, *(canonical(a + b) for i, a in enumerate(axes) for b in axes[i:])]
     return tuple(dict.fromkeys(canonical(term + shift) for term in terms for shift in shifts))

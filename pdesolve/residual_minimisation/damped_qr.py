@@ -47,6 +47,12 @@ class DampedQR:
         scaled: Tensor = torch.linalg.solve_triangular(self._triangle, top, upper=True)
         return scaled.squeeze(1) / self.scale
 
+    def variances(self) -> Tensor:
+        """The diagonal of (JᵀJ + μ² D²)⁻¹, (n,)."""
+        identity = torch.eye(len(self._triangle), dtype=self._triangle.dtype, device=self._triangle.device)
+        inverse: Tensor = torch.linalg.solve_triangular(self._triangle, identity, upper=True)
+        return inverse.square().sum(1) / self.scale.square()
+
     def beyond(self, matrix: Tensor) -> Tensor:
         """Qᵀ [matrix; 0] without its first n rows: what the columns of J cannot reach, norms kept."""
         return self.rotate(matrix)[self._triangle.shape[0] :]

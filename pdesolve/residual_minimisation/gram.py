@@ -34,8 +34,10 @@ class Gram(AbstractFactorisation):
 
     rank_tolerance: float = 1e-8
 
+    def require(self, rows: int, theta: Tensor) -> None:
+        require_jacobian(rows, len(theta), theta.device, theta.dtype, copies=2.0)
+
     def spectrum(self, problem: AbstractResidual, theta: Tensor, residual: Tensor, scale: Scale) -> Spectrum:
-        require_jacobian(len(residual), len(theta), theta.device, theta.dtype)
         r, jacobian = problem.linearise(theta)
         d = scale.of(torch.linalg.vector_norm(jacobian, dim=0))
         floor = round_off(jacobian, theta)

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import math
 import time
-from typing import final
+from collections.abc import Callable
+from typing import Protocol, final, runtime_checkable
 
 import torch
 from torch import Tensor
@@ -79,11 +80,36 @@ class Journal:
         return Minimised(self.best, status, self.history, detail)
 
 
-def begin(problem: AbstractResidual, start: Tensor, watch: Watch | None) -> tuple[Tensor, Journal, Minimised | None]:
-    """(θ, journal, result): a result at once where the residual at the start is not finite."""
+@runtime_checkable
+class CountedRows(Protocol):
+    """A residual that knows its number of rows without evaluating them."""
+
+    @property
+    def n_rows(self) -> int:
+        """m."""
+
+
+Require = Callable[[int, Tensor], None]
+"""Called with (rows, θ); raises MemoryError if what the method allocates does not fit."""
+
+
+def begin(
+    problem: AbstractResidual, start: Tensor, watch: Watch | None, require: Require | None = None
+) -> tuple[Tensor, Journal, Minimised | None]:
+    """(θ, journal, result): a result at once where the residual at the start is not finite.
+
+    Arguments:
+        problem, start, watch: as given to the minimiser.
+        require: asked as soon as the number of rows is known, which may be before they are evaluated.
+    """
     theta = check_start(problem, start)
+    counted = isinstance(problem, CountedRows)
+    if require is not None and isinstance(problem, CountedRows):
+        require(problem.n_rows, theta)
     with torch.no_grad():
         residual = problem.residual(theta)
+    if require is not None and not counted:
+        require(len(residual), theta)
     cost = cost_of(residual)
     journal = Journal(theta, cost, watch)
     if math.isinf(cost):

@@ -12,7 +12,7 @@ from torch import Tensor
 from pdesolve.residual_minimisation.abstract import AbstractMinimiser, AbstractResidual, Minimised, Watch
 from pdesolve.residual_minimisation.damped_qr import DampedQR
 from pdesolve.residual_minimisation.journal import begin, cost_of
-from pdesolve.residual_minimisation.memory import require_jacobian
+from pdesolve.residual_minimisation.memory import jacobian_copies
 from pdesolve.residual_minimisation.spectrum import round_off
 from pdesolve.status import SolveStatus
 
@@ -64,12 +64,11 @@ class LineSearchGaussNewton(AbstractMinimiser):
             )
 
     def minimise(self, problem: AbstractResidual, start: Tensor, watch: Watch | None = None) -> Minimised:
-        theta, journal, failed = begin(problem, start, watch)
+        theta, journal, failed = begin(problem, start, watch, jacobian_copies(3.0))
         if failed is not None:
             return failed
         cost, factors = journal.best_cost, None
         with torch.no_grad():
-            require_jacobian(len(problem.residual(theta)), len(theta), theta.device, theta.dtype, copies=3.0)
             while journal.steps < self.max_steps:
                 if cost <= self.target:
                     return journal.finish(SolveStatus.CONVERGED)

@@ -11,7 +11,7 @@ from torch import Tensor
 from pdesolve.residual_minimisation.abstract import AbstractMinimiser, AbstractResidual, Minimised, Watch
 from pdesolve.residual_minimisation.damped_qr import DampedQR, Factorise
 from pdesolve.residual_minimisation.journal import begin, cost_of
-from pdesolve.residual_minimisation.memory import require_jacobian
+from pdesolve.residual_minimisation.memory import jacobian_copies
 from pdesolve.residual_minimisation.spectrum import round_off
 from pdesolve.status import SolveStatus
 
@@ -49,12 +49,10 @@ class LinearLeastSquares(AbstractMinimiser):
             )
 
     def minimise(self, problem: AbstractResidual, start: Tensor, watch: Watch | None = None) -> Minimised:
-        theta, journal, failed = begin(problem, start, watch)
+        theta, journal, failed = begin(problem, start, watch, jacobian_copies(3.0))
         if failed is not None:
             return failed
         with torch.no_grad():
-            rows = len(problem.residual(theta))
-            require_jacobian(rows, len(theta), theta.device, theta.dtype, copies=3.0)
             r, jacobian = problem.linearise(theta)
             if not bool(torch.isfinite(jacobian).all()):
                 return journal.finish(SolveStatus.NON_FINITE, "the Jacobian holds NaN or Inf at the start")
@@ -71,7 +69,8 @@ class LinearLeastSquares(AbstractMinimiser):
     def _check_affine(self, moved: Tensor, r: Tensor, jacobian: Tensor, step: Tensor, theta: Tensor) -> None:
         off = torch.linalg.vector_norm(moved - r - jacobian @ step)
         size = torch.linalg.vector_norm(r) + torch.linalg.vector_norm(jacobian @ step)
-        round_offs = round_off(jacobian, theta.abs() + step.abs())
+        # One more than |θ| + |p|: rows that vanish at the start are round-off of terms that θ does not show.
+        round_offs = round_off(jacobian, theta.abs() + step.abs() + 1.0)
         if not bool(off <= 1e-8 * size + 1e3 * round_offs):
             raise ValueError(
                 f"the residual is not affine in its parameters: it differs from r + J p by {float(off / size):.1e} of "

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import torch
+from torch import Tensor
 
 from pdesolve.linalg.direct.memory import available_memory
 
@@ -30,3 +33,8 @@ def require_jacobian(
             f"the Jacobian of {rows} rows and {parameters} parameters takes {needed / 2**30:.3g} GiB with its factors, "
             f"{free / 2**30:.3g} GiB are free on {device}: {REMEDY}"
         )
+
+
+def jacobian_copies(copies: float) -> Callable[[int, Tensor], None]:
+    """``require_jacobian`` of all parameters, as a function of (rows, θ)."""
+    return lambda rows, theta: require_jacobian(rows, len(theta), theta.device, theta.dtype, copies)

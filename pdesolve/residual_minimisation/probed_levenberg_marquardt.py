@@ -67,7 +67,7 @@ class ProbedLevenbergMarquardt(AbstractMinimiser):
             raise ValueError(f"tolerances must not be negative, got {self.gtol}, {self.ftol}, {self.target}")
 
     def minimise(self, problem: AbstractResidual, start: Tensor, watch: Watch | None = None) -> Minimised:
-        theta, journal, failed = begin(problem, start, watch)
+        theta, journal, failed = begin(problem, start, watch, self.factorisation.require)
         if failed is not None:
             return failed
         scale, radius, cost = Scale(), math.nan, journal.best_cost

@@ -44,9 +44,12 @@ class Sketched(AbstractFactorisation):
                 f"a sketch needs at least 2 directions, got {self.size}: a tenth of the parameters is usual"
             )
 
+    def require(self, rows: int, theta: Tensor) -> None:
+        directions = min(self.size, len(theta), rows)
+        require_jacobian(rows + len(theta), directions, theta.device, theta.dtype, copies=4.0)
+
     def spectrum(self, problem: AbstractResidual, theta: Tensor, residual: Tensor, scale: Scale) -> Spectrum:
         k = min(self.size, len(theta), len(residual))
-        require_jacobian(len(residual) + len(theta), k, theta.device, theta.dtype, copies=4.0)
         r, pull = torch.func.vjp(problem.residual, theta)  # type: ignore[misc]
         gradient = pull(r.detach())[0].detach()
         drawn = torch.randn(

@@ -76,6 +76,10 @@ class AbstractFactorisation(abc.ABC):
     """How the linearised least-squares problem is decomposed."""
 
     @abc.abstractmethod
+    def require(self, rows: int, theta: Tensor) -> None:
+        """Raise MemoryError, with the sizes, unless what ``spectrum`` allocates fits."""
+
+    @abc.abstractmethod
     def spectrum(self, problem: AbstractResidual, theta: Tensor, residual: Tensor, scale: Scale) -> Spectrum:
         """The decomposition at θ, columns scaled by ``scale``, which learns from the ones seen.
 
@@ -84,9 +88,6 @@ class AbstractFactorisation(abc.ABC):
             theta: θ, (n,).
             residual: r there, (m,).
             scale: D.
-
-        Raises:
-            MemoryError: before it allocates what does not fit.
         """
 
 

@@ -12,7 +12,7 @@ from torch import Tensor
 from pdesolve.residual_minimisation.abstract import AbstractMinimiser, AbstractResidual, Minimised, Watch
 from pdesolve.residual_minimisation.damped_qr import DampedQR
 from pdesolve.residual_minimisation.journal import begin
-from pdesolve.residual_minimisation.memory import require_jacobian
+from pdesolve.residual_minimisation.memory import jacobian_copies
 from pdesolve.residual_minimisation.probed_levenberg_marquardt import ProbedLevenbergMarquardt
 from pdesolve.status import SolveStatus
 
@@ -42,14 +42,12 @@ class VariableProjection(AbstractMinimiser):
     damping: float = 1e-14
 
     def minimise(self, problem: AbstractResidual, start: Tensor, watch: Watch | None = None) -> Minimised:
-        theta, journal, failed = begin(problem, start, watch)
+        theta, journal, failed = begin(problem, start, watch, jacobian_copies(4.0))
         if not 1 <= self.n_linear < len(theta):
             raise ValueError(f"n_linear must be in 1 ... {len(theta) - 1}, got {self.n_linear}: else nothing is left")
         if failed is not None:
             return failed
         reduced = _Reduced(problem, theta[: self.n_linear], self.damping)
-        with torch.no_grad():
-            require_jacobian(len(problem.residual(theta)), len(theta), theta.device, theta.dtype, copies=4.0)
         seen: Watch | None = None
         if watch is not None:
             seen = lambda step, alpha, cost: watch(step, reduced.whole(alpha), cost)  # noqa: E731
