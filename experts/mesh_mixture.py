@@ -18,7 +18,7 @@ from pdesolve.experts.abstract import AbstractExpert
 from pdesolve.experts.mesh_coupling import AbstractMeshCoupling, BlendedPatches, GalerkinSystem, StackedEquation
 from pdesolve.experts.mesh_stack import ElementSum, PatchStack
 from pdesolve.experts.patch_features import PatchFeatures
-from pdesolve.experts.patch_fields import AbstractPatchFields, EquationFields
+from pdesolve.experts.patch_fields import AbstractPatchFields, EquationFields, PatchFactors
 from pdesolve.experts.provenance import provenance
 from pdesolve.field import Field
 from pdesolve.linalg.operators.abstract import AbstractLinearOperator
@@ -44,10 +44,11 @@ class MeshPatchSolve:
 
     Arguments:
         u: at the nodes of the mesh, (P,).
-        pieces: each patch's own field at its nodes, stacked, (S,).
+        pieces: each patch's own field at the nodes of the inner patches, stacked.
         weights: w, (K, N).
         defect: f - K u at the nodes, zero where values are prescribed, (P,).
         matrix: K over each patch and its surroundings, stacked.
+        factors: of that matrix inside the patches, where fields were made with it.
         status: a scalar.
         seconds: of the fields, and of the coupled system.
     """
@@ -57,6 +58,7 @@ class MeshPatchSolve:
     weights: Tensor
     defect: Tensor
     matrix: SparseOperator
+    factors: PatchFactors | None
     status: Tensor
     seconds: tuple[float, float]
 
@@ -157,10 +159,11 @@ class MeshMixture(AbstractExpert):
 
     def jump(self, found: MeshPatchSolve) -> Tensor:
         """max |u_a - u_b| of neighbours' own fields at the nodes of their interfaces, over max |u|."""
-        _, first, second = self.stack.interfaces
+        core = self.stack.core
+        _, first, second = core.interfaces
         if not first.numel():
             return found.u.new_zeros(())
-        a, b = (self.stack.at(found.pieces.unsqueeze(0), side) for side in (first, second))
+        a, b = (core.at(found.pieces.unsqueeze(0), side) for side in (first, second))
         return (a - b).abs().max() / found.u.abs().max()
 
     def seeds(self, case: Case) -> Tensor:
@@ -182,29 +185,26 @@ class MeshMixture(AbstractExpert):
         matrices, vectors = [], []
         for integrand in discrete.integrands(case, None):
             state = integrand.state(lift.unsqueeze(0), None)
-            matrices.append(integrand.matrices(state, {}).reshape(-1))
-            vectors.append(-integrand.residual(state).reshape(-1))
+            matrices.append(integrand.matrices(state, {})[0, 0])
+            vectors.append(-integrand.residual(state)[0])
         entries, loads = torch.cat(matrices), torch.cat(vectors)
-        around, own = self._sums
+        around, inner, whole = self._sums
         matrix = around.matrix(entries)
         seeds = self.seeds(case) if seeds is None else seeds
         made = self.fields.make(stack, matrix, around.vector(loads), self._fixed, seeds)
         middle = time.perf_counter()
-        at_nodes = lift[node_dofs]
-        base = stack.joined(made.offset) + at_nodes
-        defect = -discrete.residual(self._in_order(base), None, case, None)[node_dofs]
-        equation = StackedEquation(matrix, own.matrix(entries), own.vector(loads), defect[stack.nodes])
-        weights, status = _solved(self.coupling.system(stack, equation, made))
-        pieces = made.offset + (weights[stack.patch] * made.basis.T).sum(1)
-        u = stack.joined(pieces) + at_nodes
-        rest = discrete.residual(self._in_order(u), None, case, None).index_fill(0, discrete.fixed, 0.0)
+        core, own = stack.core, made.at(stack.core_places)
+        stiffness, load, at_nodes = whole.matrix(entries), whole.vector(loads), lift[node_dofs]
+        defect = load - stiffness.mv(core.joined(own.offset))
+        equation = StackedEquation(inner.matrix(entries), inner.vector(loads), defect[core.nodes])
+        weights, status = _solved(self.coupling.system(core, equation, own))
+        pieces = own.offset + (weights[core.patch] * own.basis.T).sum(1)
+        correction = core.joined(pieces)
+        rest = (load - stiffness.mv(correction)).index_fill(0, self._fixed_nodes, 0.0)
         worst = torch.maximum(made.status, status)
         seconds = middle - started, time.perf_counter() - middle
-        return MeshPatchSolve(u, pieces + at_nodes[stack.nodes], weights, -rest[node_dofs], matrix, worst, seconds)
-
-    def _in_order(self, nodal: Tensor) -> Tensor:
-        """Nodal values in the order of the degrees of freedom."""
-        return torch.zeros_like(nodal).index_copy(0, self.discrete.space.node_dofs, nodal)
+        u, pieces = correction + at_nodes, pieces + at_nodes[core.nodes]
+        return MeshPatchSolve(u, pieces, weights, rest, matrix, made.factors, worst, seconds)
 
     def _local_energies(self, found: MeshPatchSolve) -> Tensor:
         """√(r_kᵀ K_k⁻¹ r_k) of each patch, (K,): what a correction there, zero around it, would gain in energy.
@@ -212,15 +212,11 @@ class MeshMixture(AbstractExpert):
         r is orthogonal to the span of the experts, so these are an additive Schwarz estimate of the error in the energy
         norm (Toselli & Widlund, *Domain Decomposition Methods*, 2005, section 2.5): no solution is needed.
         """
-        from pdesolve.linalg import linear_solve
-
         stack = self.stack
-        free = (~stack.border & ~self._fixed).nonzero().squeeze(1)
-        inside, kept = stack.interior(found.matrix.pattern, free)
-        operator = SparseOperator(inside.pattern, inside.sum(found.matrix.values[kept]).detach())
-        right = found.defect[stack.nodes[free]]
-        gain, _ = linear_solve(operator, right, throw=False)
-        energy = right.new_zeros(stack.count).index_add(0, stack.patch[free], right * gain)
+        factors = found.factors or PatchFactors.of(stack, found.matrix, self._fixed, None)
+        right = found.defect[stack.nodes[factors.free]]
+        gain, _ = factors.fixed().solve(right)
+        energy = right.new_zeros(stack.count).index_add(0, stack.patch[factors.free], right * gain)
         return energy.clamp_min(torch.finfo(energy.dtype).tiny).sqrt()
 
     @cached_property
@@ -229,18 +225,30 @@ class MeshMixture(AbstractExpert):
         return [integrand.table for integrand in self.discrete.integrands(defaults, None)]
 
     @cached_property
+    def _fixed_nodes(self) -> Tensor:
+        """The nodes of the mesh with prescribed values, (n,)."""
+        return self._node_of[self.discrete.fixed]
+
+    @cached_property
     def _fixed(self) -> Tensor:
         """Whether a stacked node has a prescribed value, (S,)."""
         there = torch.zeros(self.discrete.space.size, dtype=torch.bool)
-        there[self.discrete.fixed] = True
-        return there[self.discrete.space.node_dofs][self.stack.nodes]
+        there[self._fixed_nodes] = True
+        return there[self.stack.nodes]
 
     @cached_property
-    def _sums(self) -> tuple[ElementSum, ElementSum]:
+    def _node_of(self) -> Tensor:
+        """The node of the mesh at each degree of freedom, (P,)."""
         order = self.discrete.space.node_dofs
-        node_of = torch.zeros_like(order).index_copy(0, order, torch.arange(len(order)))
-        around, own = (self.stack.sums(self._tables, node_of, own=alone) for alone in (False, True))
-        return around, own
+        return torch.zeros_like(order).index_copy(0, order, torch.arange(len(order)))
+
+    @cached_property
+    def _sums(self) -> tuple[ElementSum, ElementSum, ElementSum]:
+        """Over each patch with its surroundings, over each inner patch, over the mesh."""
+        places = self._node_of[torch.cat([table.dofs for table in self._tables])]
+        whole = ElementSum.of(torch.arange(len(places)), places, self.discrete.space.size)
+        around, inner = (stack.sums(self._tables, self._node_of) for stack in (self.stack, self.stack.core))
+        return around, inner, whole
 
 
 def check_mesh(problem: Problem, mesh: object) -> None:

@@ -26,25 +26,31 @@ class ElementSum:
 
     Arguments:
         triplets: of the stacked matrix.
-        entries: which entries of all element matrices, flattened.
-        places: stacked node of each chosen local node.
-        local: which local nodes of all elements, flattened.
+        elements: which elements.
+        places: stacked node of each of their local nodes, (element, L).
         size: stacked nodes.
     """
 
     triplets: Triplets
-    entries: Tensor
+    elements: Tensor
     places: Tensor
-    local: Tensor
     size: int
 
+    @staticmethod
+    def of(elements: Tensor, places: Tensor, size: int) -> ElementSum:
+        """From the place of each local node."""
+        shape = (*places.shape, places.shape[1])
+        rows, columns = (places.unsqueeze(i).expand(shape).reshape(-1) for i in (-1, 1))
+        return ElementSum(Triplets.of(rows, columns, (size, size)), elements, places, size)
+
     def matrix(self, elements: Tensor) -> SparseOperator:
-        """The stacked matrix of element matrices, flattened and joined."""
-        return SparseOperator(self.triplets.pattern, self.triplets.sum(elements[self.entries]))
+        """The stacked matrix of all element matrices, (element, L, L)."""
+        return SparseOperator(self.triplets.pattern, self.triplets.sum(elements[self.elements].reshape(-1)))
 
     def vector(self, elements: Tensor) -> Tensor:
-        """The stacked vector of element vectors, flattened and joined."""
-        return elements.new_zeros(self.size).index_add(0, self.places, elements[self.local])
+        """The stacked vector of all element vectors, (element, L)."""
+        local = elements[self.elements].reshape(-1)
+        return elements.new_zeros(self.size).index_add(0, self.places.reshape(-1), local)
 
 
 @dataclass(frozen=True, eq=False)
@@ -58,7 +64,9 @@ class PatchStack:
 
     inner: MeshDecomposition
     outer: MeshDecomposition
-    _interiors: dict[int, tuple[Triplets, Tensor]] = field(default_factory=dict, init=False, repr=False)
+    _interior: list[tuple[SparsityPattern, Tensor, tuple[Triplets, Tensor]]] = field(
+        default_factory=list, init=False, repr=False
+    )
 
     @property
     def count(self) -> int:
@@ -113,35 +121,26 @@ class PatchStack:
         high = torch.full(shape, -torch.inf, dtype=points.dtype).scatter_reduce(0, index, points, "amax")
         return (2 * points - (low + high)[self.patch]) / (high - low)[self.patch]
 
-    def sums(self, tables: Sequence[ElementTable], node_of: Tensor, *, own: bool) -> ElementSum:
-        """Element matrices summed over the cells of each patch.
+    def sums(self, tables: Sequence[ElementTable], node_of: Tensor) -> ElementSum:
+        """Element matrices summed over the cells of each outer patch.
 
         Arguments:
             tables: whose elements stand one after another, those of cells first.
             node_of: mesh node of each degree of freedom.
-            own: over each patch's own cells instead of those with its surroundings.
         """
-        size, width = len(self.nodes), tables[0].dofs.shape[1]
         cell = torch.cat([table.cells for table in tables])
         nodes = node_of[torch.cat([table.dofs for table in tables])]  # (element, L)
         order = torch.argsort(cell, stable=True)
         starts = torch.searchsorted(cell[order], torch.arange(self.inner.mesh.n_cells + 1))
-        rows, columns, entries, places, local = [], [], [], [], []
+        elements, places = [], []
         for patch in self.outer.patches:
-            chosen = patch.own_cells if own else patch.cells
-            counts = starts[chosen + 1] - starts[chosen]
-            first = starts[chosen].repeat_interleave(counts)
+            counts = starts[patch.cells + 1] - starts[patch.cells]
+            first = starts[patch.cells].repeat_interleave(counts)
             offset = torch.arange(len(first)) - (counts.cumsum(0) - counts).repeat_interleave(counts)
             element = order[first + offset]
-            where = self.place(torch.full_like(nodes[element], patch.index), nodes[element])
-            shape = (len(element), width, width)
-            rows.append(where.unsqueeze(-1).expand(shape).reshape(-1))
-            columns.append(where.unsqueeze(1).expand(shape).reshape(-1))
-            entries.append((element.unsqueeze(-1) * width**2 + torch.arange(width**2)).reshape(-1))
-            places.append(where.reshape(-1))
-            local.append((element.unsqueeze(-1) * width + torch.arange(width)).reshape(-1))
-        triplets = Triplets.of(torch.cat(rows), torch.cat(columns), (size, size))
-        return ElementSum(triplets, torch.cat(entries), torch.cat(places), torch.cat(local), size)
+            elements.append(element)
+            places.append(self.place(torch.full_like(nodes[element], patch.index), nodes[element]))
+        return ElementSum.of(torch.cat(elements), torch.cat(places), len(self.nodes))
 
     def gathered(self, places: Sequence[Tensor]) -> Tensor:
         """Lists of stacked nodes padded to one length by S, which stands for a node that is zero, (list, n)."""
@@ -186,23 +185,35 @@ class PatchStack:
     def at(self, fields: Tensor, table: Tensor) -> Tensor:
         """Stacked fields (N, S) at padded lists of nodes, (list, n, N), zero where padded."""
         padded = torch.cat([fields, fields.new_zeros(fields.shape[0], 1)], 1)
-        return padded.T[table]
+        chosen = padded.index_select(1, table.reshape(-1))  # its backward is a sum along rows: no atomic writes
+        return chosen.reshape(fields.shape[0], *table.shape).movedim(0, -1)
 
     def interior(self, pattern: SparsityPattern, free: Tensor) -> tuple[Triplets, Tensor]:
-        """The pattern of a stacked matrix on some of its nodes, and which entries are left; kept for each pattern.
+        """The pattern of a stacked matrix on some of its nodes, and which entries are left; the last one is kept.
 
         Arguments:
             pattern: of the stacked matrix.
-            free: the nodes, the same for one pattern.
+            free: the nodes.
         """
-        if id(pattern) not in self._interiors:
-            number = torch.full((len(self.nodes),), -1)
-            number[free] = torch.arange(len(free))
-            rows, columns = (number[index.long()] for index in (pattern.rows, pattern.columns))
-            kept = ((rows >= 0) & (columns >= 0)).nonzero().squeeze(1)
-            found = Triplets.of(rows[kept], columns[kept], (len(free), len(free)))
-            self._interiors[id(pattern)] = found, kept
-        return self._interiors[id(pattern)]
+        if self._interior and self._interior[0][0] is pattern and torch.equal(self._interior[0][1], free):
+            return self._interior[0][2]
+        number = torch.full((len(self.nodes),), -1)
+        number[free] = torch.arange(len(free))
+        rows, columns = (number[index.long()] for index in (pattern.rows, pattern.columns))
+        kept = ((rows >= 0) & (columns >= 0)).nonzero().squeeze(1)
+        found = Triplets.of(rows[kept], columns[kept], (len(free), len(free))), kept
+        self._interior[:] = [(pattern, free, found)]
+        return found
+
+    @cached_property
+    def core(self) -> PatchStack:
+        """The inner patches alone: where fields are joined."""
+        return self if self.outer is self.inner else PatchStack(self.inner, self.inner)
+
+    @cached_property
+    def core_places(self) -> Tensor:
+        """The stacked node at each of the core's."""
+        return self.place(self.core.patch, self.core.nodes)
 
     def joined(self, values: Tensor) -> Tensor:
         """Σ_k φ_k u_k of stacked values (..., S) at the nodes of the mesh, (..., P)."""

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import abc
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, final
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any, final
 
 import torch
 from torch import Tensor
@@ -14,7 +14,57 @@ from pdesolve.experts.mesh_stack import PatchStack
 from pdesolve.linalg.operators.sparse import SparseOperator
 
 if TYPE_CHECKING:
-    from pdesolve.linalg import AbstractLinearSolver
+    from pdesolve.linalg import AbstractLinearSolver, LinearReport
+
+_SYMMETRIC = 1e-12
+
+
+@dataclass(frozen=True, eq=False)
+class PatchFactors:
+    """K inside the patches, which do not touch each other there, factorised once for all that is solved with it.
+
+    Arguments:
+        free: stacked nodes inside, without prescribed values, (n,).
+        operator: K there.
+        solver: of it.
+        state: what the solver made of it.
+    """
+
+    free: Tensor
+    operator: SparseOperator
+    solver: AbstractLinearSolver
+    state: Any
+
+    @staticmethod
+    def of(stack: PatchStack, matrix: SparseOperator, fixed: Tensor, solver: AbstractLinearSolver | None) -> PatchFactors:
+        """Factorise.
+
+        Arguments:
+            stack: the patches.
+            matrix: K, stacked, (S, S).
+            fixed: where values are prescribed, (S,).
+            solver: default ``default_solver``.
+        """
+        from pdesolve.linalg import default_solver  # solvers load when they are used
+
+        free = (~stack.border & ~fixed).nonzero().squeeze(1)
+        inside, kept = stack.interior(matrix.pattern, free)
+        values = inside.sum(matrix.values[kept])
+        known = values.detach()
+        symmetric = bool((known[inside.pattern.transposition] - known).abs().max() <= _SYMMETRIC * known.abs().max())
+        operator = SparseOperator(inside.pattern, values, symmetric=symmetric)
+        solver = solver or default_solver(operator)
+        return PatchFactors(free, operator, solver, solver.init(operator.detached()))
+
+    def fixed(self) -> PatchFactors:
+        """The same without gradients to K."""
+        return replace(self, operator=self.operator.detached())
+
+    def solve(self, right: Tensor) -> tuple[Tensor, LinearReport]:
+        """K⁻¹ of right-hand sides (..., n)."""
+        from pdesolve.linalg import linear_solve
+
+        return linear_solve(self.operator, right, self.solver, throw=False, state=self.state)
 
 
 @dataclass(frozen=True, eq=False)
@@ -25,11 +75,17 @@ class PatchFields:
         basis: b, (N, S), zero where values are prescribed.
         offset: p, (S,), with the prescribed values.
         status: of the solve, a scalar.
+        factors: of the equation inside the patches, where they were needed.
     """
 
     basis: Tensor
     offset: Tensor
     status: Tensor
+    factors: PatchFactors | None = None
+
+    def at(self, places: Tensor) -> PatchFields:
+        """The fields at some of the stacked nodes."""
+        return replace(self, basis=self.basis.index_select(1, places), offset=self.offset[places])
 
 
 class AbstractPatchFields(abc.ABC):
@@ -99,17 +155,11 @@ class EquationFields(AbstractPatchFields):
     def make(
         self, stack: PatchStack, matrix: SparseOperator, load: Tensor, fixed: Tensor, seeds: Tensor
     ) -> PatchFields:
-        from pdesolve.linalg import linear_solve  # solvers load when they are used
-
-        border = stack.border & ~fixed
-        free = (~border & ~fixed).nonzero().squeeze(1)
-        outside = torch.where(border, seeds, 0.0)
-        inside, kept = stack.interior(matrix.pattern, free)
-        values = inside.sum(matrix.values[kept])
-        flipped = values.detach()[inside.pattern.transposition]
-        symmetric = bool((flipped - values.detach()).abs().max() <= 1e-12 * values.detach().abs().max())
+        factors = PatchFactors.of(stack, matrix, fixed, self.solver)
+        free = factors.free
+        outside = torch.where(stack.border & ~fixed, seeds, 0.0)
         right = torch.cat([-matrix.mv(outside)[:, free], load[free].unsqueeze(0)])
-        operator = SparseOperator(inside.pattern, values, symmetric=symmetric)
-        found, report = linear_solve(operator, right, self.solver, throw=False)
+        found, report = factors.solve(right)
         basis = outside.index_copy(1, free, found[:-1])
-        return PatchFields(basis, torch.zeros_like(load).index_copy(0, free, found[-1]), report.status.max())
+        offset = torch.zeros_like(load).index_copy(0, free, found[-1])
+        return PatchFields(basis, offset, report.status.max(), factors)
