@@ -18,7 +18,7 @@ from pdesolve.experts.abstract import AbstractExpert
 from pdesolve.experts.mesh_coupling import AbstractMeshCoupling, BlendedPatches, GalerkinSystem, StackedEquation
 from pdesolve.experts.mesh_stack import ElementSum, PatchStack
 from pdesolve.experts.patch_features import PatchFeatures
-from pdesolve.experts.patch_fields import AbstractPatchFields, EquationFields, PatchFactors
+from pdesolve.experts.patch_fields import AbstractPatchFields, EquationFields, PatchFactors, is_symmetric
 from pdesolve.experts.provenance import provenance
 from pdesolve.field import Field
 from pdesolve.linalg.operators.abstract import AbstractLinearOperator
@@ -27,15 +27,15 @@ from pdesolve.linalg.operators.dense import DenseOperator
 from pdesolve.linalg.operators.sparse import SparseOperator
 from pdesolve.problem import Problem
 from pdesolve.solution import Solution
-from pdesolve.status import raise_unless_converged
+from pdesolve.status import SolveStatus, raise_unless_converged
 
 if TYPE_CHECKING:
     from pdesolve.discretization.finite_elements.discrete_problem import DiscreteProblem
     from pdesolve.discretization.finite_elements.weak_form import Case
     from pdesolve.domains.mesh_decomposition import MeshDecomposition
 
-_RANK = 1e-12  # eigenvalues of a patch's scaled Gram matrix below this part of the largest count as none
-_SYMMETRIC = 1e-10
+_LEVELS = ((1e-12, 1e-10), (1e-8, 1e-7))
+"""Part of a patch's largest eigenvalue (of its scaled Gram matrix) below which others count as none, and the ridge."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -67,13 +67,13 @@ class MeshPatchSolve:
 class MeshMixture(AbstractExpert):
     """u = Σ_k φ_k (p_k + Σ_i w_ki b_ki) on patches of a mesh, the equation being a finite-element operator K u = f.
 
-    A network gives N values at the nodes of each patch, ``fields`` makes basis fields of them, and ``coupling`` one
+    A network gives N values at nodes of each patch, ``fields`` makes basis fields of them, and ``coupling`` one
     system Bᵀ K B w = Bᵀ (f - K p) for the weights of all patches: Galerkin's method in the span of the experts.
     Gradients reach the network (``residual``) and the coefficients through both solves.
 
     Arguments:
         problem: linear, steady, of one field, on a mesh.
-        network: features (S, n) to basis values (S, N); shared by all patches.
+        network: features (n, features) to basis values (n, N); shared by all patches.
         decomposition: whose owners are the patches; its overlap is the coupling's.
         fields: default ``EquationFields()``; ``NetworkFields()`` takes the network's output as it is.
         coupling: default ``BlendedPatches()``; ``TiedPatches()`` or ``SeparatePatches()``.
@@ -167,8 +167,8 @@ class MeshMixture(AbstractExpert):
         return (a - b).abs().max() / found.u.abs().max()
 
     def seeds(self, case: Case) -> Tensor:
-        """What the network says at the stacked nodes, (N, S)."""
-        values: Tensor = self.network(self.features.make(self.stack, case)).double().T
+        """What the network says at the stacked nodes where the fields ask, (N, n)."""
+        values: Tensor = self.network(self.features.make(self.stack, case, self._places)).double().T
         return values
 
     def solve(self, case: Case, seeds: Tensor | None = None) -> MeshPatchSolve:
@@ -197,7 +197,7 @@ class MeshMixture(AbstractExpert):
         stiffness, load, at_nodes = whole.matrix(entries), whole.vector(loads), lift[node_dofs]
         defect = load - stiffness.mv(core.joined(own.offset))
         equation = StackedEquation(inner.matrix(entries), inner.vector(loads), defect[core.nodes])
-        weights, status = _solved(self.coupling.system(core, equation, own))
+        weights, status = _solved(self.coupling.system(core, equation, own), is_symmetric(stiffness))
         pieces = own.offset + (weights[core.patch] * own.basis.T).sum(1)
         correction = core.joined(pieces)
         rest = (load - stiffness.mv(correction)).index_fill(0, self._fixed_nodes, 0.0)
@@ -237,6 +237,11 @@ class MeshMixture(AbstractExpert):
         return there[self.stack.nodes]
 
     @cached_property
+    def _places(self) -> Tensor:
+        """Where the fields ask the network, (n,)."""
+        return self.fields.places(self.stack, self._fixed)
+
+    @cached_property
     def _node_of(self) -> Tensor:
         """The node of the mesh at each degree of freedom, (P,)."""
         order = self.discrete.space.node_dofs
@@ -267,21 +272,35 @@ def check_mesh(problem: Problem, mesh: object) -> None:
     )
 
 
-def _solved(system: GalerkinSystem) -> tuple[Tensor, Tensor]:
-    """Weights (K, N) and status, in unknowns in which each patch's own block is the identity on its range."""
+def _solved(system: GalerkinSystem, symmetric: bool) -> tuple[Tensor, Tensor]:
+    """Weights (K, N) and status, in unknowns in which each patch's own block is the identity on its range.
+
+    Neighbours that overlap can say the same in two ways: a ridge chooses between them, far below any error of the span.
+    Where they can nearly always, rounding leaves the system indefinite or singular: then once more with fewer unknowns.
+
+    Arguments:
+        system: of the weights.
+        symmetric: whether K is.
+    """
+    weights, status = _white_solve(system, symmetric, *_LEVELS[0])
+    if int(status) in (SolveStatus.CONVERGED, SolveStatus.NON_FINITE):
+        return weights, status
+    return _white_solve(system, symmetric, *_LEVELS[1])
+
+
+def _white_solve(system: GalerkinSystem, symmetric: bool, rank: float, ridge: float) -> tuple[Tensor, Tensor]:
     from pdesolve.linalg import linear_solve  # solvers load when they are used
 
     count, n = system.right.shape
     with torch.no_grad():
-        whiten, dead = _whitening(system.diagonal)
-    diagonal = whiten.mT @ system.diagonal @ whiten + torch.diag_embed(dead)
+        whiten, dead = _whitening(system.diagonal, rank)
+    diagonal = whiten.mT @ system.diagonal @ whiten + torch.diag_embed(dead + ridge)
     right = (whiten.mT @ system.right.unsqueeze(-1)).squeeze(-1)
     ends = torch.tensor(system.edges, dtype=torch.int64).reshape(-1, 2).T
     upper = whiten[ends[0]].mT @ system.upper @ whiten[ends[1]]
     lower = whiten[ends[1]].mT @ system.lower @ whiten[ends[0]]
-    both = torch.cat([(diagonal - diagonal.mT).detach(), (upper - lower.mT).detach()])
     operator: AbstractLinearOperator
-    if float(both.abs().max()) <= _SYMMETRIC:
+    if symmetric:
         diagonal = 0.5 * (diagonal + diagonal.mT)
         operator = BlockSparseOperator(diagonal, 0.5 * (upper + lower.mT), system.edges, positive_definite=True)
     else:
@@ -291,11 +310,10 @@ def _solved(system: GalerkinSystem) -> tuple[Tensor, Tensor]:
         full = full.index_put((ends[1], ends[0]), lower)
         operator = DenseOperator(full.transpose(1, 2).reshape(count * n, count * n))
     found, report = linear_solve(operator, right.reshape(-1), throw=False)
-    weights = (whiten @ found.reshape(count, n, 1)).squeeze(-1)
-    return weights, report.status
+    return (whiten @ found.reshape(count, n, 1)).squeeze(-1), report.status
 
 
-def _whitening(diagonal: Tensor) -> tuple[Tensor, Tensor]:
+def _whitening(diagonal: Tensor, rank: float) -> tuple[Tensor, Tensor]:
     """T with Tᵀ G T = I on the range of each block's symmetric part, and one for each direction that is left out."""
     symmetric = 0.5 * (diagonal + diagonal.mT)
     sound = symmetric.isfinite().all(-1).all(-1)[:, None, None]
@@ -303,6 +321,6 @@ def _whitening(diagonal: Tensor) -> tuple[Tensor, Tensor]:
     size = symmetric.diagonal(dim1=1, dim2=2)
     scale = torch.where(size > 0, size, 1.0).rsqrt() * (size > 0)
     values, vectors = torch.linalg.eigh(scale.unsqueeze(-1) * symmetric * scale.unsqueeze(-2))
-    kept = values > _RANK * values.amax(1, keepdim=True).clamp_min(1e-300)
+    kept = values > rank * values.amax(1, keepdim=True).clamp_min(1e-300)
     factor = torch.where(kept, values.clamp_min(1e-300).rsqrt(), 0.0)
     return scale.unsqueeze(-1) * vectors * factor.unsqueeze(-2), (~kept).to(diagonal.dtype)

@@ -64,7 +64,7 @@ class PatchStack:
 
     inner: MeshDecomposition
     outer: MeshDecomposition
-    _interior: list[tuple[SparsityPattern, Tensor, tuple[Triplets, Tensor]]] = field(
+    _parts: list[tuple[SparsityPattern, Tensor, Tensor, tuple[Triplets, Tensor]]] = field(
         default_factory=list, init=False, repr=False
     )
 
@@ -188,21 +188,23 @@ class PatchStack:
         chosen = padded.index_select(1, table.reshape(-1))  # its backward is a sum along rows: no atomic writes
         return chosen.reshape(fields.shape[0], *table.shape).movedim(0, -1)
 
-    def interior(self, pattern: SparsityPattern, free: Tensor) -> tuple[Triplets, Tensor]:
-        """The pattern of a stacked matrix on some of its nodes, and which entries are left; the last one is kept.
+    def part(self, pattern: SparsityPattern, rows: Tensor, columns: Tensor) -> tuple[Triplets, Tensor]:
+        """The pattern of some rows and columns of a stacked matrix, and which of its entries are left; kept.
 
         Arguments:
             pattern: of the stacked matrix.
-            free: the nodes.
+            rows, columns: stacked nodes, not none.
         """
-        if self._interior and self._interior[0][0] is pattern and torch.equal(self._interior[0][1], free):
-            return self._interior[0][2]
-        number = torch.full((len(self.nodes),), -1)
-        number[free] = torch.arange(len(free))
-        rows, columns = (number[index.long()] for index in (pattern.rows, pattern.columns))
-        kept = ((rows >= 0) & (columns >= 0)).nonzero().squeeze(1)
-        found = Triplets.of(rows[kept], columns[kept], (len(free), len(free))), kept
-        self._interior[:] = [(pattern, free, found)]
+        for known, first, second, found in self._parts:
+            if known is pattern and torch.equal(first, rows) and torch.equal(second, columns):
+                return found
+        row, column = (
+            torch.full((len(self.nodes),), -1).index_copy(0, chosen, torch.arange(len(chosen)))[index.long()]
+            for chosen, index in ((rows, pattern.rows), (columns, pattern.columns))
+        )
+        kept = ((row >= 0) & (column >= 0)).nonzero().squeeze(1)
+        found = Triplets.of(row[kept], column[kept], (len(rows), len(columns))), kept
+        self._parts.append((pattern, rows, columns, found))
         return found
 
     @cached_property

@@ -32,14 +32,20 @@ class PatchFeatures:
         """Number of features on a mesh of a dimension."""
         return dimension + 2 * len(self.coefficients)
 
-    def make(self, stack: PatchStack, case: Case) -> Tensor:
-        """(S, features)."""
-        columns = [stack.positions]
+    def make(self, stack: PatchStack, case: Case, places: Tensor) -> Tensor:
+        """(n, features) at some of the stacked nodes.
+
+        Arguments:
+            stack: the patches.
+            case: parameters.
+            places: the nodes, (n,).
+        """
+        patch, columns = stack.patch[places], [stack.positions[places]]
         for name in self.coefficients:
             local = self._at_nodes(stack, case, name)[stack.nodes]
             number = torch.bincount(stack.patch, minlength=stack.count)
             mean = local.new_zeros(stack.count).index_add(0, stack.patch, local) / number
-            columns += [local.unsqueeze(1), mean[stack.patch].unsqueeze(1)]
+            columns += [local[places].unsqueeze(1), mean[patch].unsqueeze(1)]
         return torch.cat(columns, 1)
 
     def _at_nodes(self, stack: PatchStack, case: Case, name: str) -> Tensor:

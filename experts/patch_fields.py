@@ -19,6 +19,12 @@ if TYPE_CHECKING:
 _SYMMETRIC = 1e-12
 
 
+def is_symmetric(matrix: SparseOperator) -> bool:
+    """Whether the entries are symmetric up to rounding, as assembled."""
+    values, other = matrix.values.detach(), matrix.pattern.transposition
+    return bool((values[other] - values).abs().max() <= _SYMMETRIC * values.abs().max())
+
+
 @dataclass(frozen=True, eq=False)
 class PatchFactors:
     """K inside the patches, which do not touch each other there, factorised once for all that is solved with it.
@@ -36,7 +42,9 @@ class PatchFactors:
     state: Any
 
     @staticmethod
-    def of(stack: PatchStack, matrix: SparseOperator, fixed: Tensor, solver: AbstractLinearSolver | None) -> PatchFactors:
+    def of(
+        stack: PatchStack, matrix: SparseOperator, fixed: Tensor, solver: AbstractLinearSolver | None
+    ) -> PatchFactors:
         """Factorise.
 
         Arguments:
@@ -48,11 +56,10 @@ class PatchFactors:
         from pdesolve.linalg import default_solver  # solvers load when they are used
 
         free = (~stack.border & ~fixed).nonzero().squeeze(1)
-        inside, kept = stack.interior(matrix.pattern, free)
+        inside, kept = stack.part(matrix.pattern, free, free)
         values = inside.sum(matrix.values[kept])
-        known = values.detach()
-        symmetric = bool((known[inside.pattern.transposition] - known).abs().max() <= _SYMMETRIC * known.abs().max())
-        operator = SparseOperator(inside.pattern, values, symmetric=symmetric)
+        operator = SparseOperator(inside.pattern, values)
+        operator = replace(operator, symmetric=is_symmetric(operator))
         solver = solver or default_solver(operator)
         return PatchFactors(free, operator, solver, solver.init(operator.detached()))
 
@@ -95,6 +102,15 @@ class AbstractPatchFields(abc.ABC):
     """Layers of cells around each inner patch on which the fields are made."""
 
     @abc.abstractmethod
+    def places(self, stack: PatchStack, fixed: Tensor) -> Tensor:
+        """The stacked nodes at which the network is asked, (n,).
+
+        Arguments:
+            stack: the patches.
+            fixed: where values are prescribed, (S,).
+        """
+
+    @abc.abstractmethod
     def make(
         self, stack: PatchStack, matrix: SparseOperator, load: Tensor, fixed: Tensor, seeds: Tensor
     ) -> PatchFields:
@@ -105,7 +121,7 @@ class AbstractPatchFields(abc.ABC):
             matrix: of the equation, stacked, natural conditions included, (S, S).
             load: its right-hand side, (S,), the prescribed values in place as they act on it.
             fixed: where values are prescribed, (S,).
-            seeds: what the network says, (N, S).
+            seeds: what the network says at ``places``, (N, n).
         """
 
 
@@ -116,11 +132,14 @@ class NetworkFields(AbstractPatchFields):
 
     layers = 0
 
+    def places(self, stack: PatchStack, fixed: Tensor) -> Tensor:
+        return (~fixed).nonzero().squeeze(1)
+
     def make(
         self, stack: PatchStack, matrix: SparseOperator, load: Tensor, fixed: Tensor, seeds: Tensor
     ) -> PatchFields:
-        zero = torch.zeros_like(load)
-        return PatchFields(torch.where(fixed, 0.0, seeds), zero, torch.zeros((), dtype=torch.int64))
+        basis = seeds.new_zeros(len(seeds), len(load)).index_copy(1, self.places(stack, fixed), seeds)
+        return PatchFields(basis, torch.zeros_like(load), torch.zeros((), dtype=torch.int64))
 
 
 @final
@@ -152,14 +171,22 @@ class EquationFields(AbstractPatchFields):
     def __post_init__(self) -> None:
         positive_int(self.layers, "layers")
 
+    def places(self, stack: PatchStack, fixed: Tensor) -> Tensor:
+        return (stack.border & ~fixed).nonzero().squeeze(1)
+
     def make(
         self, stack: PatchStack, matrix: SparseOperator, load: Tensor, fixed: Tensor, seeds: Tensor
     ) -> PatchFields:
         factors = PatchFactors.of(stack, matrix, fixed, self.solver)
-        free = factors.free
-        outside = torch.where(stack.border & ~fixed, seeds, 0.0)
-        right = torch.cat([-matrix.mv(outside)[:, free], load[free].unsqueeze(0)])
-        found, report = factors.solve(right)
-        basis = outside.index_copy(1, free, found[:-1])
+        free, border = factors.free, self.places(stack, fixed)
+        right = load[free].unsqueeze(0)
+        basis = seeds.new_zeros(len(seeds), len(load))
+        if not len(border):
+            found, report = factors.solve(right)
+        else:
+            towards, kept = stack.part(matrix.pattern, free, border)
+            outside = SparseOperator(towards.pattern, towards.sum(matrix.values[kept]))
+            found, report = factors.solve(torch.cat([-outside.mv(seeds), right]))
+            basis = basis.index_copy(1, border, seeds).index_copy(1, free, found[:-1])
         offset = torch.zeros_like(load).index_copy(0, free, found[-1])
         return PatchFields(basis, offset, report.status.max(), factors)

@@ -11,6 +11,8 @@ from torch import Tensor
 
 import pdesolve as ps
 from pdesolve import CellValues, SolveStatus
+from pdesolve.discretization.finite_elements.method import cases_of
+from pdesolve.reference import bracket
 
 MESH = square(24)
 
@@ -178,3 +180,24 @@ def test_the_field_keeps_its_name() -> None:
     exact = ps.Classical(ps.FiniteElements(1)).on(problem)({})
     assert found.field.names == exact.field.names == ("T",)
     assert relative(found.field.component("T"), exact.field.component("T")) < 1e-2
+
+
+def test_more_fields_than_small_patches_need() -> None:
+    """Neighbours of a hundred nodes that overlap can say the same in many ways: the system is singular to rounding."""
+    mesh = bracket(2)
+    conditions = [ps.Dirichlet(0.0, on="base_hole"), ps.Flux(1.0, on="flange_hole")]
+    conditions += [ps.Flux(0.0, alpha=0.1, on=("bottom", "outside"))]
+    problem = ps.Problem(ps.Diffusion(axes="xyz"), ps.MeshDomain(mesh), conditions)
+    a = {"a": ps.RandomInclusions(mesh, 10)(4, torch.Generator().manual_seed(1))}
+    expert = mixture(problem, 16, 32, features=ps.PatchFeatures(("a",)), fields=ps.EquationFields(2))
+    exact = ps.Classical(ps.FiniteElements(1)).on(problem)(a).field.values
+    assert relative(expert(a).field.values, exact) < 1e-4
+
+
+def test_fields_ask_the_network_only_where_they_read_it() -> None:
+    expert = mixture(problem_on(MESH), 4, 6)
+    (case,) = cases_of(expert.problem, {})
+    fixed = expert.discrete.fixed
+    free_border = expert.stack.border & ~torch.isin(expert.stack.nodes, fixed)
+    assert expert.seeds(case).shape == (6, int(free_border.sum()))
+    assert expert.seeds(case).shape[1] < len(expert.stack.nodes) / 3
