@@ -282,6 +282,8 @@ def _solved(system: GalerkinSystem, symmetric: bool) -> tuple[Tensor, Tensor]:
         system: of the weights.
         symmetric: whether K is.
     """
+    if not system.right.numel():
+        return system.right, torch.zeros((), dtype=torch.int64)
     weights, status = _white_solve(system, symmetric, *_LEVELS[0])
     if int(status) in (SolveStatus.CONVERGED, SolveStatus.NON_FINITE):
         return weights, status

@@ -159,7 +159,7 @@ class EquationFields(AbstractPatchFields):
         ValueError: layers below one.
 
     Notes:
-        A patch without a border, such as a single one on the whole mesh, is solved outright: its basis is zero.
+        A single patch on the whole mesh has no border and no fields: it is solved outright.
 
     Source: Hou & Wu, J. Comput. Phys. 134 (1997), with their oversampling; Babuška & Lipton, Multiscale Model. Simul. 9
     (2011): the error of the best such traces falls nearly exponentially with their number.
@@ -180,13 +180,14 @@ class EquationFields(AbstractPatchFields):
         factors = PatchFactors.of(stack, matrix, fixed, self.solver)
         free, border = factors.free, self.places(stack, fixed)
         right = load[free].unsqueeze(0)
-        basis = seeds.new_zeros(len(seeds), len(load))
         if not len(border):
             found, report = factors.solve(right)
+            basis = seeds.new_zeros(0, len(load))
         else:
             towards, kept = stack.part(matrix.pattern, free, border)
             outside = SparseOperator(towards.pattern, towards.sum(matrix.values[kept]))
             found, report = factors.solve(torch.cat([-outside.mv(seeds), right]))
-            basis = basis.index_copy(1, border, seeds).index_copy(1, free, found[:-1])
+            basis = seeds.new_zeros(len(seeds), len(load)).index_copy(1, border, seeds)
+            basis = basis.index_copy(1, free, found[:-1])
         offset = torch.zeros_like(load).index_copy(0, free, found[-1])
         return PatchFields(basis, offset, report.status.max(), factors)
