@@ -91,9 +91,9 @@ def _nearer(tree: Any, middle: Array, reach: Array, count: int) -> tuple[Array, 
     for number in (CANDIDATES // 2, CANDIDATES):
         k = min(number, count)
         distance, near = (np.reshape(a, (len(rows), k)) for a in tree.query(middle[rows], k=k))
-        inside: Array = np.asarray(distance < reach[rows, None])
-        full = inside.all(1) & (k < min(CANDIDATES, count))
-        row, place = (inside & ~full[:, None]).nonzero()
+        inside: Array = np.asarray(distance) < reach[rows, None]
+        full = inside.sum(1) == (k if k < min(CANDIDATES, count) else -1)
+        row, place = (inside & ~full.reshape(-1, 1)).nonzero()
         found.append((rows[row], near[row, place]))
         rows = rows[full]
         if not len(rows):
