@@ -50,6 +50,12 @@ class PatchFeatures:
 
     def _at_nodes(self, stack: PatchStack, case: Case, name: str) -> Tensor:
         value, mesh = case[name], stack.inner.mesh
+        raw = value if isinstance(value, Tensor) else value.case(0)
+        if bool((raw <= 0).any()):
+            raise ValueError(
+                f"the features read the logarithm of {name!r}, which is not positive everywhere: leave out of "
+                "PatchFeatures what may be zero or negative, such as sources"
+            )
         if isinstance(value, Tensor):
             return (torch.log(value) / self.scale).expand(mesh.n_nodes)
         if not isinstance(value, CellValues):

@@ -364,3 +364,35 @@ def test_bad_input() -> None:
         ps.generic_frame(good)
     with pytest.raises(ValueError, match="axes"):
         ps.FiniteElements().discretise(ps.Problem(ps.Diffusion(axes="x"), domain, [ps.Dirichlet(0.0)]))
+
+
+@pytest.mark.parametrize("order", [1, 2])
+def test_prescribed_values_at_nodes(order: int) -> None:
+    """A linear function, given by its values at the nodes, is solved for exactly; gradients reach the values."""
+    mesh = square(5)
+    walls = tuple(mesh.boundaries)
+    problem = ps.Problem(ps.Diffusion(), ps.MeshDomain(mesh), [ps.Dirichlet(lambda g: g, on=walls)], {"g": 0.0})
+    g = (1 + 2 * mesh.points[:, 0] - mesh.points[:, 1]).requires_grad_()
+    found = ps.Classical(ps.FiniteElements(order)).on(problem)({"g": ps.NodeValues(g)}).field.values[0, 0]
+    assert torch.allclose(found, g, atol=1e-12)
+    (slope,) = torch.autograd.grad(found.sum(), g)
+    assert float(slope.sum()) == pytest.approx(mesh.n_nodes)  # one more on the boundary is one more everywhere
+
+
+def test_prescribed_values_at_the_nodes_of_curved_cells() -> None:
+    """Middles of edges count: u = x² - y² of the disk."""
+    disk = pytest.importorskip("skfem").MeshTri2.init_circle(3)
+    mesh = ps.SimplexMesh.from_skfem(disk.with_boundaries({"rim": lambda x: x[0] < 9}))
+    problem = ps.Problem(ps.Diffusion(), ps.MeshDomain(mesh), [ps.Dirichlet(lambda g: g, on="rim")], {"g": 0.0})
+    exact = mesh.points[:, 0] ** 2 - mesh.points[:, 1] ** 2
+    found = ps.Classical(ps.FiniteElements(2)).on(problem)({"g": ps.NodeValues(exact)}).field.values[0, 0]
+    assert float((found - exact).abs().max()) < 1e-3
+
+
+def test_prescribed_values_of_cells_are_refused() -> None:
+    mesh = square(3)
+    problem = ps.Problem(
+        ps.Diffusion(), ps.MeshDomain(mesh), [ps.Dirichlet(lambda g: g, on=tuple(mesh.boundaries))], {"g": 0.0}
+    )
+    with pytest.raises(ValueError, match="reads 'g', which has one value for each cell"):
+        ps.Classical(ps.FiniteElements(1)).on(problem)({"g": CellValues(torch.ones(mesh.n_cells))})

@@ -201,3 +201,59 @@ def test_fields_ask_the_network_only_where_they_read_it() -> None:
     free_border = expert.stack.border & ~torch.isin(expert.stack.nodes, fixed)
     assert expert.seeds(case).shape == (6, int(free_border.sum()))
     assert expert.seeds(case).shape[1] < len(expert.stack.nodes) / 3
+
+
+def bumps(mesh: ps.SimplexMesh, n: int, generator: torch.Generator) -> ps.NodeValues:
+    """Smooth random fields of both signs."""
+    waves = 3 * torch.randn(n, 4, mesh.space_dimension, generator=generator, dtype=torch.float64)
+    phases = 6 * torch.rand(n, 4, 1, generator=generator, dtype=torch.float64)
+    return ps.NodeValues(torch.sin(waves @ mesh.points.T + phases).sum(1))
+
+
+def many_sided() -> ps.MeshFamily:
+    """Coefficient, source, wall temperature and heat flux vary."""
+    conditions = [
+        ps.Dirichlet(lambda wall, x: wall * (1 + x), on="left"),
+        ps.Robin(lambda outside: outside, beta=0.5, on="right"),
+        ps.Flux(lambda heat, x: heat * x, on=("bottom", "top")),
+    ]
+    parameters = {"wall": 0.0, "outside": 1.0, "heat": 0.0}
+    problem = ps.Problem(ps.Diffusion(f=1.0), ps.MeshDomain(MESH), conditions, parameters)
+    fields = {
+        "a": lambda n, generator: CellValues(
+            torch.stack([inclusions(MESH, int(torch.randint(9999, (1,), generator=generator))) for _ in range(n)])
+        ),
+        "f": lambda n, generator: bumps(MESH, n, generator),
+        "wall": lambda n, generator: bumps(MESH, n, generator),
+        "heat": lambda n, generator: bumps(MESH, n, generator),
+    }
+    return ps.MeshFamily(problem, fields, {"outside": ps.Uniform(-1.0, 1.0)})
+
+
+def test_a_family_of_coefficients_sources_and_boundary_values() -> None:
+    family = many_sided()
+    expert = mixture(family.problem, 6, 24, features=ps.PatchFeatures(("a",)))
+    ps.train(expert, family, ps.TrainingSettings(steps=2, batch=2), seed=0)
+    held_out = family.sample(3, torch.Generator().manual_seed(77))
+    exact = ps.Classical(ps.FiniteElements(1)).on(family.problem)(held_out).field.values
+    found = expert(held_out).field.values
+    for one, other in zip(found, exact, strict=True):
+        assert relative(one, other) < 1e-3
+    assert relative(exact[0], exact[1]) > 0.1  # the cases are different ones
+
+
+def test_numbers_alone_may_vary() -> None:
+    problem = many_sided().problem
+    family = ps.ProblemFamily(problem, {name: ps.Uniform(0.5, 2.0) for name in ("a", "f", "wall", "outside", "heat")})
+    expert = mixture(problem, 6, 24, features=ps.PatchFeatures(("a",)))
+    ps.train(expert, family, ps.TrainingSettings(steps=1, batch=2), seed=0)
+    held_out = family.sample(3, torch.Generator().manual_seed(77))
+    exact = ps.Classical(ps.FiniteElements(1)).on(problem)(held_out).field.values
+    assert relative(expert(held_out).field.values, exact) < 1e-3
+
+
+def test_features_of_what_is_not_positive_are_refused() -> None:
+    family = many_sided()
+    expert = mixture(family.problem, 4, 4, features=ps.PatchFeatures(("f",)))
+    with pytest.raises(ValueError, match="logarithm of 'f'"):
+        expert(family.sample(4, torch.Generator().manual_seed(0)))
