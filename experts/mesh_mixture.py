@@ -12,6 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from pdesolve.discretization.finite_elements.method import FiniteElements, cases_of
+from pdesolve.domains.mesh_parts import components
 from pdesolve.domains.mesh_values import AbstractMeshValues
 from pdesolve.domains.simplex_mesh import SimplexMesh
 from pdesolve.experts.abstract import AbstractExpert
@@ -36,6 +37,10 @@ if TYPE_CHECKING:
 
 _LEVELS = ((1e-12, 1e-10), (1e-8, 1e-7))
 """Part of a patch's largest eigenvalue (of its scaled Gram matrix) below which others count as none, and the ridge."""
+
+
+_NULL = 1e-10
+"""Row sums over the largest diagonal entry below which a part of the mesh floats; the same for the sum of a source."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -202,9 +207,45 @@ class MeshMixture(AbstractExpert):
         correction = core.joined(pieces)
         rest = (load - stiffness.mv(correction)).index_fill(0, self._fixed_nodes, 0.0)
         worst = torch.maximum(made.status, status)
-        seconds = middle - started, time.perf_counter() - middle
         u, pieces = correction + at_nodes, pieces + at_nodes[core.nodes]
+        singular, constant = self._undetermined(stiffness, load)
+        if singular != SolveStatus.CONVERGED:
+            worst = torch.full_like(worst, int(singular))
+        if constant:
+            level = u.mean()
+            u, pieces = u - level, pieces - level
+        seconds = middle - started, time.perf_counter() - middle
         return MeshPatchSolve(u, pieces, weights, rest, matrix, made.factors, worst, seconds)
+
+    def _undetermined(self, stiffness: SparseOperator, load: Tensor) -> tuple[SolveStatus, bool]:
+        """What the coupled system cannot tell, being regularised: whether parts of the mesh float.
+
+        Returns:
+            ``SINGULAR`` where one of several parts does, or one with transport; ``INCOMPATIBLE`` where the whole does and the source does not
+            add up to zero; and whether u is determined up to a constant only.
+        """
+        one, part = torch.ones_like(load), self._parts
+        with torch.no_grad():
+            size = load.new_zeros(int(part.max()) + 1).scatter_reduce(0, part, stiffness.diagonal().abs(), "amax")
+            across, down = (
+                torch.zeros_like(size).scatter_reduce(0, part, sums.abs(), "amax") <= _NULL * size
+                for sums in (stiffness.mv(one), stiffness.rmv(one))
+            )
+            constrained = torch.zeros_like(size).index_fill(0, part[self._fixed_nodes], 1.0) > 0
+            if not bool((~constrained & (across | down)).any()):
+                return SolveStatus.CONVERGED, False
+            if len(size) > 1 or not bool((across & down).all()):  # transport: what the source has to fit is not known
+                return SolveStatus.SINGULAR, False
+            outside = float(load.sum().abs()) > _NULL * len(load) ** 0.5 * float(load.norm())
+            return SolveStatus.INCOMPATIBLE if outside else SolveStatus.CONVERGED, True
+
+    @cached_property
+    def _parts(self) -> Tensor:
+        """Which piece of the mesh each node belongs to, (P,)."""
+        mesh = self.stack.inner.mesh
+        found = torch.zeros(mesh.n_nodes, dtype=torch.int64)
+        found[mesh.cells] = components(mesh).unsqueeze(1).expand_as(mesh.cells)
+        return found
 
     def _local_energies(self, found: MeshPatchSolve) -> Tensor:
         """√(r_kᵀ K_k⁻¹ r_k) of each patch, (K,): what a correction there, zero around it, would gain in energy.

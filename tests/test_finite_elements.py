@@ -344,6 +344,16 @@ def test_bad_input() -> None:
         ps.FiniteElements(3)
     with pytest.raises(ValueError, match="belong to no named boundary"):
         ps.MeshDomain(ps.SimplexMesh(mesh.points, mesh.cells, {"left": mesh.boundary("left")}))
+    nowhere = ps.SimplexMesh(mesh.points, mesh.cells, {**mesh.boundaries, "none": torch.empty(0, 2, dtype=torch.int64)})
+    with pytest.raises(ValueError, match="boundary 'none' has no facets"):
+        ps.Problem(ps.Diffusion(), ps.MeshDomain(nowhere), [ps.Dirichlet(0.0), ps.Flux(1.0, on="none")])
+    inner = mesh.facets.corners[(mesh.facets.cells[:, 1] >= 0).nonzero()[:2, 0]]
+    cut = ps.SimplexMesh(mesh.points, mesh.cells, {**mesh.boundaries, "cut": inner})
+    with pytest.raises(ValueError, match="boundary 'cut' has facets between cells"):
+        ps.Problem(ps.Diffusion(), ps.MeshDomain(cut), [ps.Dirichlet(0.0), ps.Flux(1.0, on="cut")])
+    both = {**mesh.boundaries, "left": torch.cat([mesh.boundary("left"), inner])}
+    with pytest.raises(ValueError, match="facets between cells are in left"):
+        ps.MeshDomain(ps.SimplexMesh(mesh.points, mesh.cells, both))
     stretched = ps.Problem(ps.LinearElasticity(), domain, [ps.Neumann(0.0, field="ux"), ps.Neumann(0.0, field="uy")])
     with pytest.raises(ValueError, match="depends on more than ∂u/∂n"):
         ps.FiniteElements().discretise(stretched)
@@ -355,6 +365,8 @@ def test_bad_input() -> None:
         expert({"a": CellValues(a)})
     with pytest.raises(ValueError, match="'a' has 5 values, the mesh 18 cells"):
         expert({"a": CellValues(a[:5])})
+    with pytest.raises(ValueError, match="'a' has no cases"):
+        expert({"a": CellValues(torch.ones(0, mesh.n_cells))})
     with pytest.raises(ValueError, match="unknown parameter 'aa'"):
         expert({"aa": 1.0})
     with pytest.raises(TypeError, match="on a box"):

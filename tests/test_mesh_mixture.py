@@ -257,3 +257,59 @@ def test_features_of_what_is_not_positive_are_refused() -> None:
     expert = mixture(family.problem, 4, 4, features=ps.PatchFeatures(("f",)))
     with pytest.raises(ValueError, match="logarithm of 'f'"):
         expert(family.sample(4, torch.Generator().manual_seed(0)))
+
+
+def free_of_walls(source: float, mesh: ps.SimplexMesh = MESH) -> ps.MeshMixture:
+    """Heated from below and above by 2 x - 1, no value prescribed."""
+    conditions = [ps.Flux(lambda x: 2 * x - 1, on=("bottom", "top")), ps.Neumann(0.0, on=("left", "right"))]
+    problem = ps.Problem(ps.Diffusion(f=source), ps.MeshDomain(mesh), conditions)
+    return mixture(problem, 6, 20, fields=ps.EquationFields(2))
+
+
+def test_pure_neumann_up_to_a_constant() -> None:
+    expert = free_of_walls(0.0)
+    found = expert({}).field.values
+    assert float(found.mean().abs()) < 1e-12
+    exact = ps.Classical(ps.FiniteElements(1)).on(expert.problem)({}).field.values
+    assert relative(found, exact) < 1e-3
+    status = free_of_walls(1.0)({}, throw=False).status
+    assert set(status[0].tolist()) == {int(SolveStatus.INCOMPATIBLE)}
+
+
+def two_squares(names: dict[str, tuple[str, ...]]) -> ps.SimplexMesh:
+    """Two squares that do not touch; boundaries joined from those of the first and, with "2", of the second."""
+    one = square(12)
+    points = torch.cat([one.points, one.points + torch.tensor([1.5, 0.0], dtype=torch.float64)])
+    sides = {**one.boundaries, **{name + "2": rows + one.n_nodes for name, rows in one.boundaries.items()}}
+    joined = {name: torch.cat([sides[side] for side in parts]) for name, parts in names.items()}
+    return ps.SimplexMesh(points, torch.cat([one.cells, one.cells + one.n_nodes]), joined)
+
+
+@pytest.mark.parametrize("coupling", [ps.BlendedPatches(), ps.TiedPatches()])
+def test_each_part_of_a_mesh_is_solved(coupling: Any) -> None:
+    mesh = two_squares(
+        {
+            "left": ("left", "left2"),
+            "right": ("right", "right2"),
+            "bottom": ("bottom", "bottom2"),
+            "top": ("top", "top2"),
+        }
+    )
+    problem = problem_on(mesh)
+    exact = ps.Classical(ps.FiniteElements(1)).on(problem)({}).field.values
+    for patches in (1, 2, 6):  # the whole, one for each part, more
+        assert relative(mixture(problem, patches, 16, coupling=coupling)({}).field.values, exact) < 5e-3
+
+
+def test_a_part_that_floats_is_singular() -> None:
+    rest = ("right", "bottom", "top", "left2", "right2", "bottom2", "top2")
+    mesh = two_squares({"left": ("left",), "rest": rest})
+    problem = ps.Problem(
+        ps.Diffusion(), ps.MeshDomain(mesh), [ps.Dirichlet(1.0, on="left"), ps.Neumann(0.0, on="rest")]
+    )
+    for expert in (
+        mixture(problem, 6, 16, fields=ps.EquationFields(1)),
+        ps.Classical(ps.FiniteElements(1)).on(problem),
+    ):
+        status = expert({}, throw=False).status
+        assert set(status.flatten().tolist()) == {int(SolveStatus.SINGULAR)}

@@ -76,6 +76,9 @@ def cases_of(problem: Problem, parameters: Mapping[str, Tensor | float | Abstrac
     for name, value in fields.items():
         value.check(mesh, name)
     sizes = {name: v.batch for name, v in fields.items()} | {name: len(v) for name, v in values.items()}
+    for name, size in sizes.items():
+        if not size:
+            raise ValueError(f"{name!r} has no cases, its batch is empty: give at least one")
     batches = {n for n in sizes.values() if n != 1}
     if len(batches) > 1:
         raise ValueError(f"parameters have different batch lengths: {sizes}")
