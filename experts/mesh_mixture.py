@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, final
 import torch
 from torch import Tensor, nn
 
-from pdesolve.discretization.finite_elements.method import FiniteElements, cases_of
+from pdesolve.discretization.finite_elements.method import FiniteElements, cases_of, device_of_inputs
 from pdesolve.domains.mesh_parts import components
 from pdesolve.domains.mesh_values import AbstractMeshValues
 from pdesolve.domains.simplex_mesh import SimplexMesh
@@ -94,7 +94,7 @@ class MeshMixture(AbstractExpert):
     Notes:
         The error against a converged solution is that of the elements and that of the span; with ``EquationFields`` and
         N = 32 the former is the larger (docs/finite_elements.md). Cases are solved one after another, as sparse
-        factorisations are.
+        factorisations are, on the CPU; the network runs where its parameters are, results go where the inputs are.
 
     Good values: N = 16 to 32; patches of 500 to 5000 nodes.
     """
@@ -136,7 +136,8 @@ class MeshMixture(AbstractExpert):
     def residual(self, parameters: Mapping[str, Any], generator: torch.Generator) -> tuple[dict[str, Tensor], Tensor]:
         found = [self.solve(case) for case in cases_of(self.problem, parameters)]
         status = torch.stack([f.status for f in found]).unsqueeze(1).expand(-1, self.stack.count)
-        return {"equation": torch.stack([self._local_energies(f) for f in found])}, status
+        device = device_of_inputs(parameters)
+        return {"equation": torch.stack([self._local_energies(f) for f in found]).to(device)}, status.to(device)
 
     def forward(
         self,
@@ -151,7 +152,8 @@ class MeshMixture(AbstractExpert):
         status = torch.stack([f.status for f in found]).unsqueeze(1).expand(-1, self.stack.count)
         if throw:
             raise_unless_converged(status)
-        values = torch.stack([f.u for f in found]).unsqueeze(1)
+        device = device_of_inputs(parameters)
+        values = torch.stack([f.u for f in found]).unsqueeze(1).to(device)
         field = Field(values, self.problem.mesh_domain.mesh, self.problem.field_names)
         stats = {
             "fields_seconds": torch.tensor([f.seconds[0] for f in found]),
@@ -160,7 +162,7 @@ class MeshMixture(AbstractExpert):
         }
         numbers = {k: torch.as_tensor(v) for k, v in parameters.items() if not isinstance(v, AbstractMeshValues)}
         record = provenance(self.problem, self, coupling=self.coupling, fields=self.fields)
-        return Solution(field, status, stats, numbers, provenance=record)
+        return Solution(field, status.to(device), stats, numbers, provenance=record)
 
     def jump(self, found: MeshPatchSolve) -> Tensor:
         """max |u_a - u_b| of neighbours' own fields at the nodes of their interfaces, over max |u|."""
@@ -173,7 +175,9 @@ class MeshMixture(AbstractExpert):
 
     def seeds(self, case: Case) -> Tensor:
         """What the network says at the stacked nodes where the fields ask, (N, n)."""
-        values: Tensor = self.network(self.features.make(self.stack, case, self._places)).double().T
+        features = self.features.make(self.stack, case, self._places)
+        device = next((p.device for p in self.network.parameters()), features.device)
+        values: Tensor = self.network(features.to(device)).to(features).T
         return values
 
     def solve(self, case: Case, seeds: Tensor | None = None) -> MeshPatchSolve:
@@ -221,8 +225,8 @@ class MeshMixture(AbstractExpert):
         """What the coupled system cannot tell, being regularised: whether parts of the mesh float.
 
         Returns:
-            ``SINGULAR`` where one of several parts does, or one with transport; ``INCOMPATIBLE`` where the whole does and the source does not
-            add up to zero; and whether u is determined up to a constant only.
+            ``SINGULAR`` where one of several parts does, or one with transport; ``INCOMPATIBLE`` where the whole does
+            and the source does not add up to zero; and whether u is determined up to a constant only.
         """
         one, part = torch.ones_like(load), self._parts
         with torch.no_grad():

@@ -313,3 +313,41 @@ def test_a_part_that_floats_is_singular() -> None:
     ):
         status = expert({}, throw=False).status
         assert set(status.flatten().tolist()) == {int(SolveStatus.SINGULAR)}
+
+
+@pytest.mark.gpu
+def test_results_go_where_the_inputs_are() -> None:
+    """The network on a GPU, its sparse solves on the CPU."""
+    family = many_sided()
+    expert = mixture(family.problem, 4, 8, features=ps.PatchFeatures(("a",)))
+    case = family.sample(2, torch.Generator().manual_seed(3))
+    here = expert(case).field.values
+    ps.train(expert.cuda(), family, ps.TrainingSettings(steps=1, batch=1), seed=0)
+    expert = mixture(family.problem, 4, 8, features=ps.PatchFeatures(("a",))).cuda()
+    there = {name: value.to("cuda") for name, value in case.items()}
+    for made in (expert, ps.Classical(ps.FiniteElements(1)).on(family.problem)):
+        solution = made(there)
+        assert solution.field.values.device.type == solution.status.device.type == "cuda"
+    assert relative(expert(there).field.values.cpu(), here) < 1e-8
+
+
+class Elsewhere(torch.nn.Module):
+    """In place of a network on another device: works in float32."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.linear = torch.nn.Linear(2, 8)
+
+    def forward(self, x: Tensor) -> Tensor:
+        out: Tensor = torch.tanh(self.linear(x.float()))
+        return out
+
+
+def test_a_network_in_another_precision() -> None:
+    problem = problem_on(MESH)
+    expert = ps.MeshMixture(problem, Elsewhere(), ps.domains.graph_decomposition(MESH, 4))
+    assert expert({}).field.values.dtype == torch.float64
+    rows, _ = expert.residual({}, torch.Generator())
+    rows["equation"].sum().backward()
+    assert all(bool(p.grad.abs().sum() > 0) for p in expert.parameters() if p.grad is not None)
+    assert expert.network.linear.weight.grad is not None
