@@ -48,10 +48,10 @@ class MeshPatchSolve:
     """One case solved.
 
     Arguments:
-        u: at the nodes of the mesh, (P,).
-        pieces: each patch's own field at the nodes of the inner patches, stacked.
+        u: at the P nodes of the mesh, field after field, (F P,).
+        pieces: each patch's own fields at the nodes of the inner patches, stacked.
         weights: w, (K, N).
-        defect: f - K u at the nodes, zero where values are prescribed, (P,).
+        defect: f - K u, zero where values are prescribed, (F P,).
         matrix: K over each patch and its surroundings, stacked.
         factors: of that matrix inside the patches, where fields were made with it.
         status: a scalar.
@@ -77,8 +77,8 @@ class MeshMixture(AbstractExpert):
     Gradients reach the network (``residual``) and the coefficients through both solves.
 
     Arguments:
-        problem: linear, steady, of one field, on a mesh.
-        network: features (n, features) to basis values (n, N); shared by all patches.
+        problem: linear, steady, on a mesh; of F fields.
+        network: features (n, features) to basis values (n, F N), field after field; shared by all patches.
         decomposition: whose owners are the patches; its overlap is the coupling's.
         fields: default ``EquationFields()``; ``NetworkFields()`` takes the network's output as it is.
         coupling: default ``BlendedPatches()``; ``TiedPatches()`` or ``SeparatePatches()``.
@@ -87,7 +87,7 @@ class MeshMixture(AbstractExpert):
 
     Raises:
         TypeError: a problem on a box.
-        ValueError: several fields, time, a nonlinear equation, a decomposition of another mesh, an order other than the
+        ValueError: time, a nonlinear equation, a decomposition of another mesh, an order other than the
             mesh's, a network of another number of features.
         SolveError: at the call, a case that failed, unless ``throw=False``.
 
@@ -116,8 +116,8 @@ class MeshMixture(AbstractExpert):
         mesh = problem.mesh_domain.mesh
         if decomposition.mesh is not mesh:
             raise ValueError("the decomposition cuts another mesh than the problem's: decompose problem.domain.mesh")
-        if len(problem.field_names) != 1 or problem.domain.has_time or not problem.trace.linear:
-            raise ValueError("a MeshMixture covers linear steady problems of one field: use Classical for others")
+        if problem.domain.has_time or not problem.trace.linear:
+            raise ValueError("a MeshMixture covers linear steady problems: use Classical for others")
         method = method or FiniteElements(mesh.order)
         if method.order != mesh.order:
             raise ValueError(f"elements of order {method.order} on a mesh of order {mesh.order}: take the mesh's order")
@@ -127,7 +127,8 @@ class MeshMixture(AbstractExpert):
         self.discrete: DiscreteProblem = method.discretise(problem)
         layers = self.coupling.layers
         inner = MeshDecomposition(mesh, decomposition.owner, layers, decomposition.cost)
-        self.stack = PatchStack(inner, MeshDecomposition(mesh, decomposition.owner, layers + self.fields.layers))
+        outer = MeshDecomposition(mesh, decomposition.owner, layers + self.fields.layers)
+        self.stack = PatchStack(inner, outer, len(problem.field_names))
 
     @property
     def problem(self) -> Problem:
@@ -153,7 +154,7 @@ class MeshMixture(AbstractExpert):
         if throw:
             raise_unless_converged(status)
         device = device_of_inputs(parameters)
-        values = torch.stack([f.u for f in found]).unsqueeze(1).to(device)
+        values = torch.stack([f.u for f in found]).unflatten(1, (self.stack.fields, -1)).to(device)
         field = Field(values, self.problem.mesh_domain.mesh, self.problem.field_names)
         stats = {
             "fields_seconds": torch.tensor([f.seconds[0] for f in found]),
@@ -174,11 +175,21 @@ class MeshMixture(AbstractExpert):
         return (a - b).abs().max() / found.u.abs().max()
 
     def seeds(self, case: Case) -> Tensor:
-        """What the network says at the stacked nodes where the fields ask, (N, n)."""
-        features = self.features.make(self.stack, case, self._places)
+        """What the network says for the stacked unknowns that the fields ask for, (N, n).
+
+        Raises:
+            ValueError: outputs that are no multiple of the number of fields.
+        """
+        nodes, number, field = self._asked
+        features = self.features.make(self.stack, case, nodes)
         device = next((p.device for p in self.network.parameters()), features.device)
-        values: Tensor = self.network(features.to(device)).to(features).T
-        return values
+        values: Tensor = self.network(features.to(device)).to(features)
+        if values.shape[1] % self.stack.fields:
+            raise ValueError(
+                f"the network has {values.shape[1]} outputs for {self.stack.fields} fields: give a multiple, N for each"
+            )
+        chosen: Tensor = values.unflatten(1, (self.stack.fields, -1))[number, field].T
+        return chosen
 
     def solve(self, case: Case, seeds: Tensor | None = None) -> MeshPatchSolve:
         """One case; differentiable in its tensors and the seeds.
@@ -189,13 +200,14 @@ class MeshMixture(AbstractExpert):
         """
         started = time.perf_counter()
         self.discrete.check(case)
-        discrete, stack, node_dofs = self.discrete, self.stack, self.discrete.space.node_dofs
-        lift = discrete.lifted(torch.zeros(discrete.space.size, dtype=torch.float64), case, None)
+        discrete, stack, n_fields = self.discrete, self.stack, self.stack.fields
+        zero = torch.zeros(n_fields * discrete.space.size, dtype=torch.float64)
+        lift = discrete.lifted(zero, case, None).reshape(n_fields, -1)
         matrices, vectors = [], []
         for integrand in discrete.integrands(case, None):
-            state = integrand.state(lift.unsqueeze(0), None)
-            matrices.append(integrand.matrices(state, {})[0, 0])
-            vectors.append(-integrand.residual(state)[0])
+            state = integrand.state(lift, None)
+            matrices.append(integrand.matrices(state, {}).permute(2, 0, 3, 1, 4).flatten(3, 4).flatten(1, 2))
+            vectors.append(-integrand.residual(state).movedim(1, 0).flatten(1))
         entries, loads = torch.cat(matrices), torch.cat(vectors)
         around, inner, whole = self._sums
         matrix = around.matrix(entries)
@@ -203,13 +215,14 @@ class MeshMixture(AbstractExpert):
         made = self.fields.make(stack, matrix, around.vector(loads), self._fixed, seeds)
         middle = time.perf_counter()
         core, own = stack.core, made.at(stack.core_places)
-        stiffness, load, at_nodes = whole.matrix(entries), whole.vector(loads), lift[node_dofs]
+        stiffness, load = whole.matrix(entries), whole.vector(loads)
+        at_nodes = discrete.space.at_nodes(lift).reshape(-1)
         defect = load - stiffness.mv(core.joined(own.offset))
         equation = StackedEquation(inner.matrix(entries), inner.vector(loads), defect[core.nodes])
         weights, status = _solved(self.coupling.system(core, equation, own), is_symmetric(stiffness))
         pieces = own.offset + (weights[core.patch] * own.basis.T).sum(1)
         correction = core.joined(pieces)
-        rest = (load - stiffness.mv(correction)).index_fill(0, self._fixed_nodes, 0.0)
+        rest = (load - stiffness.mv(correction)).index_fill(0, self._fixed_unknowns, 0.0)
         worst = torch.maximum(made.status, status)
         u, pieces = correction + at_nodes, pieces + at_nodes[core.nodes]
         singular, constant = self._undetermined(stiffness, load)
@@ -228,20 +241,30 @@ class MeshMixture(AbstractExpert):
             ``SINGULAR`` where one of several parts does, or one with transport; ``INCOMPATIBLE`` where the whole does
             and the source does not add up to zero; and whether u is determined up to a constant only.
         """
-        one, part = torch.ones_like(load), self._parts
+        part, fields = self._parts, self.stack.fields
+        parts = part.repeat(fields) + int(part.max() + 1) * torch.arange(fields).repeat_interleave(len(part))
         with torch.no_grad():
-            size = load.new_zeros(int(part.max()) + 1).scatter_reduce(0, part, stiffness.diagonal().abs(), "amax")
+            size = load.new_zeros(int(parts.max()) + 1).scatter_reduce(0, parts, stiffness.diagonal().abs(), "amax")
+            constrained = torch.zeros_like(size).index_fill(0, parts[self._fixed_unknowns], 1.0) > 0
             across, down = (
-                torch.zeros_like(size).scatter_reduce(0, part, sums.abs(), "amax") <= _NULL * size
-                for sums in (stiffness.mv(one), stiffness.rmv(one))
+                torch.cat([self._largest(sums(one), part) for one in self._ones(load)]) <= _NULL * size
+                for sums in (stiffness.mv, stiffness.rmv)
             )
-            constrained = torch.zeros_like(size).index_fill(0, part[self._fixed_nodes], 1.0) > 0
             if not bool((~constrained & (across | down)).any()):
                 return SolveStatus.CONVERGED, False
             if len(size) > 1 or not bool((across & down).all()):  # transport: what the source has to fit is not known
                 return SolveStatus.SINGULAR, False
             outside = float(load.sum().abs()) > _NULL * len(load) ** 0.5 * float(load.norm())
             return SolveStatus.INCOMPATIBLE if outside else SolveStatus.CONVERGED, True
+
+    def _ones(self, like: Tensor) -> Tensor:
+        """For each field that which is one there and zero in others, (F, F P)."""
+        return torch.eye(self.stack.fields).to(like).repeat_interleave(len(self._parts), 1)
+
+    def _largest(self, values: Tensor, part: Tensor) -> Tensor:
+        """Largest magnitude of any field in each part of the mesh."""
+        largest = values.reshape(self.stack.fields, -1).abs().amax(0)
+        return largest.new_zeros(int(part.max()) + 1).scatter_reduce(0, part, largest, "amax")
 
     @cached_property
     def _parts(self) -> Tensor:
@@ -270,21 +293,24 @@ class MeshMixture(AbstractExpert):
         return [integrand.table for integrand in self.discrete.integrands(defaults, None)]
 
     @cached_property
-    def _fixed_nodes(self) -> Tensor:
-        """The nodes of the mesh with prescribed values, (n,)."""
-        return self._node_of[self.discrete.fixed]
+    def _fixed_unknowns(self) -> Tensor:
+        """The unknowns of the mesh with prescribed values, (n,)."""
+        size, n_nodes = self.discrete.space.size, len(self._node_of)
+        return self.discrete.fixed // size * n_nodes + self._node_of[self.discrete.fixed % size]
 
     @cached_property
     def _fixed(self) -> Tensor:
-        """Whether a stacked node has a prescribed value, (S,)."""
-        there = torch.zeros(self.discrete.space.size, dtype=torch.bool)
-        there[self._fixed_nodes] = True
+        """Whether a stacked unknown has a prescribed value, (F S,)."""
+        there = torch.zeros(self.stack.fields * self.discrete.space.size, dtype=torch.bool)
+        there[self._fixed_unknowns] = True
         return there[self.stack.nodes]
 
     @cached_property
-    def _places(self) -> Tensor:
-        """Where the fields ask the network, (n,)."""
-        return self.fields.places(self.stack, self._fixed)
+    def _asked(self) -> tuple[Tensor, Tensor, Tensor]:
+        """Stacked nodes at which the network is asked; of each value read, its place among them and its field."""
+        places = self.fields.places(self.stack, self._fixed)
+        nodes, number = torch.unique(places % self.stack.n_nodes, return_inverse=True)
+        return nodes, number, places // self.stack.n_nodes
 
     @cached_property
     def _node_of(self) -> Tensor:
@@ -296,7 +322,8 @@ class MeshMixture(AbstractExpert):
     def _sums(self) -> tuple[ElementSum, ElementSum, ElementSum]:
         """Over each patch with its surroundings, over each inner patch, over the mesh."""
         places = self._node_of[torch.cat([table.dofs for table in self._tables])]
-        whole = ElementSum.of(torch.arange(len(places)), places, self.discrete.space.size)
+        places = self.stack.unknowns(places, self.discrete.space.size)
+        whole = ElementSum.of(torch.arange(len(places)), places, self.stack.fields * self.discrete.space.size)
         around, inner = (stack.sums(self._tables, self._node_of) for stack in (self.stack, self.stack.core))
         return around, inner, whole
 

@@ -1,4 +1,8 @@
-"""Patches of a mesh stacked one after another: numbering, element sums, and products between neighbours."""
+"""Patches of a mesh stacked one after another: numbering, element sums, and products between neighbours.
+
+Unknowns of several fields stand field after field: number f S + s is field f at stacked node s of S, and f P + p field
+f at node p of the mesh.
+"""
 
 from __future__ import annotations
 
@@ -27,8 +31,8 @@ class ElementSum:
     Arguments:
         triplets: of the stacked matrix.
         elements: which elements.
-        places: stacked node of each of their local nodes, (element, L).
-        size: stacked nodes.
+        places: stacked unknown of each of their local ones, (element, L).
+        size: stacked unknowns.
     """
 
     triplets: Triplets
@@ -38,7 +42,7 @@ class ElementSum:
 
     @staticmethod
     def of(elements: Tensor, places: Tensor, size: int) -> ElementSum:
-        """From the place of each local node."""
+        """From the place of each local unknown."""
         shape = (*places.shape, places.shape[1])
         rows, columns = (places.unsqueeze(i).expand(shape).reshape(-1) for i in (-1, 1))
         return ElementSum(Triplets.of(rows, columns, (size, size)), elements, places, size)
@@ -55,15 +59,17 @@ class ElementSum:
 
 @dataclass(frozen=True, eq=False)
 class PatchStack:
-    """The nodes of all patches with their surroundings, one patch after another.
+    """The nodes of all patches with their surroundings, one patch after another, and the unknowns there.
 
     Arguments:
         inner: the decomposition whose weights join the fields.
         outer: the same patches with more layers, on whose nodes fields live.
+        fields: number of fields of the equation, F.
     """
 
     inner: MeshDecomposition
     outer: MeshDecomposition
+    fields: int = 1
     _parts: list[tuple[SparsityPattern, Tensor, Tensor, tuple[Triplets, Tensor]]] = field(
         default_factory=list, init=False, repr=False
     )
@@ -74,19 +80,48 @@ class PatchStack:
         return len(self.outer.patches)
 
     @cached_property
-    def nodes(self) -> Tensor:
+    def mesh_nodes(self) -> Tensor:
         """Mesh node of each stacked node, (S,)."""
         return torch.cat([patch.nodes for patch in self.outer.patches])
 
     @cached_property
-    def patch(self) -> Tensor:
+    def node_patch(self) -> Tensor:
         """Patch of each stacked node, (S,)."""
         sizes = torch.tensor([len(patch.nodes) for patch in self.outer.patches])
         return torch.arange(self.count).repeat_interleave(sizes)
 
+    @property
+    def n_nodes(self) -> int:
+        """Number of stacked nodes, S."""
+        return len(self.mesh_nodes)
+
+    @property
+    def size(self) -> int:
+        """Number of stacked unknowns, F S."""
+        return self.fields * self.n_nodes
+
+    def unknowns(self, places: Tensor, count: int) -> Tensor:
+        """The unknowns of all fields at nodes, (..., n) -> (..., F n).
+
+        Arguments:
+            places: nodes.
+            count: how many nodes there are in all.
+        """
+        return torch.cat([places + field * count for field in range(self.fields)], -1)
+
+    @cached_property
+    def nodes(self) -> Tensor:
+        """Mesh unknown of each stacked unknown, (F S,)."""
+        return self.unknowns(self.mesh_nodes, self.inner.mesh.n_nodes)
+
+    @cached_property
+    def patch(self) -> Tensor:
+        """Patch of each stacked unknown, (F S,)."""
+        return self.node_patch.repeat(self.fields)
+
     @cached_property
     def _keys(self) -> Tensor:
-        return self.patch * self.inner.mesh.n_nodes + self.nodes
+        return self.node_patch * self.inner.mesh.n_nodes + self.mesh_nodes
 
     def place(self, patch: Tensor, node: Tensor) -> Tensor:
         """The stacked node of a mesh node in a patch that has it."""
@@ -94,32 +129,32 @@ class PatchStack:
 
     @cached_property
     def weight(self) -> Tensor:
-        """φ of its patch at each stacked node, zero outside of the inner patches, (S,)."""
-        found = torch.zeros(len(self.nodes), dtype=torch.float64)
+        """φ of its patch at each stacked unknown, zero outside of the inner patches, (F S,)."""
+        found = torch.zeros(self.n_nodes, dtype=torch.float64)
         for patch in self.inner.patches:
             found[self.place(torch.full_like(patch.nodes, patch.index), patch.nodes)] = patch.weight
-        return found
+        return found.repeat(self.fields)
 
     @cached_property
     def border(self) -> Tensor:
-        """Whether some cells of a stacked node are not in its patch, (S,)."""
+        """Whether some cells around a stacked unknown are not in its patch, (F S,)."""
         cells = self.inner.mesh.cells
         around = torch.bincount(cells.reshape(-1), minlength=self.inner.mesh.n_nodes)
-        own = torch.zeros(len(self.nodes), dtype=torch.int64)
+        own = torch.zeros(self.n_nodes, dtype=torch.int64)
         for patch in self.outer.patches:
             nodes = cells[patch.cells].reshape(-1)
             own.index_add_(0, self.place(torch.full_like(nodes, patch.index), nodes), torch.ones_like(nodes))
-        return own < around[self.nodes]
+        return (own < around[self.mesh_nodes]).repeat(self.fields)
 
     @cached_property
     def positions(self) -> Tensor:
         """Coordinates within the box of the patch, each axis on [-1, 1], (S, d)."""
-        points = self.inner.mesh.points[self.nodes]
-        index = self.patch.unsqueeze(1).expand_as(points)
+        points = self.inner.mesh.points[self.mesh_nodes]
+        index = self.node_patch.unsqueeze(1).expand_as(points)
         shape = (self.count, points.shape[1])
         low = torch.full(shape, torch.inf, dtype=points.dtype).scatter_reduce(0, index, points, "amin")
         high = torch.full(shape, -torch.inf, dtype=points.dtype).scatter_reduce(0, index, points, "amax")
-        return (2 * points - (low + high)[self.patch]) / (high - low)[self.patch]
+        return (2 * points - (low + high)[self.node_patch]) / (high - low)[self.node_patch]
 
     def sums(self, tables: Sequence[ElementTable], node_of: Tensor) -> ElementSum:
         """Element matrices summed over the cells of each outer patch.
@@ -140,21 +175,22 @@ class PatchStack:
             element = order[first + offset]
             elements.append(element)
             places.append(self.place(torch.full_like(nodes[element], patch.index), nodes[element]))
-        return ElementSum.of(torch.cat(elements), torch.cat(places), len(self.nodes))
+        return ElementSum.of(torch.cat(elements), self.unknowns(torch.cat(places), self.n_nodes), self.size)
 
     def gathered(self, places: Sequence[Tensor]) -> Tensor:
-        """Lists of stacked nodes padded to one length by S, which stands for a node that is zero, (list, n)."""
-        return pad_sequence(list(places), batch_first=True, padding_value=len(self.nodes))
+        """The unknowns at lists of stacked nodes, padded to one length by F S, which stands for a zero, (list, n)."""
+        lists = [self.unknowns(nodes, self.n_nodes) for nodes in places]
+        return pad_sequence(lists, batch_first=True, padding_value=self.size)
 
     @cached_property
     def table(self) -> Tensor:
-        """The stacked nodes of each patch, (K, n)."""
+        """The stacked unknowns of each patch, (K, n)."""
         sizes = [len(patch.nodes) for patch in self.outer.patches]
-        return self.gathered(torch.arange(len(self.nodes)).split(sizes))
+        return self.gathered(torch.arange(self.n_nodes).split(sizes))
 
     @cached_property
     def overlapping(self) -> tuple[tuple[Edge, ...], Tensor, Tensor]:
-        """Pairs of inner patches with common nodes, and where these stand in the first and in the second, (E, n)."""
+        """Pairs of inner patches with common nodes; where their unknowns stand in the first and the second, (E, n)."""
         inside = [patch.nodes for patch in self.inner.patches]
         edges, first, second = [], [], []
         for a in range(self.count):
@@ -171,7 +207,7 @@ class PatchStack:
 
     @cached_property
     def interfaces(self) -> tuple[tuple[Edge, ...], Tensor, Tensor]:
-        """As ``overlapping``, for the nodes of the facets between own cells."""
+        """As ``overlapping``, at the nodes of the facets between own cells."""
         faces = self.inner.interfaces
         if not faces:
             empty = torch.zeros(0, 0, dtype=torch.int64)
@@ -183,7 +219,7 @@ class PatchStack:
         return tuple(f.patches for f in faces), sides[0], sides[1]
 
     def at(self, fields: Tensor, table: Tensor) -> Tensor:
-        """Stacked fields (N, S) at padded lists of nodes, (list, n, N), zero where padded."""
+        """Stacked fields (N, F S) at padded lists of unknowns, (list, n, N), zero where padded."""
         padded = torch.cat([fields, fields.new_zeros(fields.shape[0], 1)], 1)
         chosen = padded.index_select(1, table.reshape(-1))  # its backward is a sum along rows: no atomic writes
         return chosen.reshape(fields.shape[0], *table.shape).movedim(0, -1)
@@ -193,13 +229,13 @@ class PatchStack:
 
         Arguments:
             pattern: of the stacked matrix.
-            rows, columns: stacked nodes, not none.
+            rows, columns: stacked unknowns, not none.
         """
         for known, first, second, found in self._parts:
             if known is pattern and torch.equal(first, rows) and torch.equal(second, columns):
                 return found
         row, column = (
-            torch.full((len(self.nodes),), -1).index_copy(0, chosen, torch.arange(len(chosen)))[index.long()]
+            torch.full((self.size,), -1).index_copy(0, chosen, torch.arange(len(chosen)))[index.long()]
             for chosen, index in ((rows, pattern.rows), (columns, pattern.columns))
         )
         kept = ((row >= 0) & (column >= 0)).nonzero().squeeze(1)
@@ -210,14 +246,14 @@ class PatchStack:
     @cached_property
     def core(self) -> PatchStack:
         """The inner patches alone: where fields are joined."""
-        return self if self.outer is self.inner else PatchStack(self.inner, self.inner)
+        return self if self.outer is self.inner else PatchStack(self.inner, self.inner, self.fields)
 
     @cached_property
     def core_places(self) -> Tensor:
-        """The stacked node at each of the core's."""
-        return self.place(self.core.patch, self.core.nodes)
+        """The stacked unknown at each of the core's."""
+        return self.unknowns(self.place(self.core.node_patch, self.core.mesh_nodes), self.n_nodes)
 
     def joined(self, values: Tensor) -> Tensor:
-        """Σ_k φ_k u_k of stacked values (..., S) at the nodes of the mesh, (..., P)."""
-        out = values.new_zeros(*values.shape[:-1], self.inner.mesh.n_nodes)
+        """Σ_k φ_k u_k of stacked values (..., F S) on the mesh, (..., F P)."""
+        out = values.new_zeros(*values.shape[:-1], self.fields * self.inner.mesh.n_nodes)
         return out.index_add(-1, self.nodes, values * self.weight)

@@ -40,11 +40,11 @@ class PatchFeatures:
             case: parameters.
             places: the nodes, (n,).
         """
-        patch, columns = stack.patch[places], [stack.positions[places]]
+        patch, columns = stack.node_patch[places], [stack.positions[places]]
         for name in self.coefficients:
-            local = self._at_nodes(stack, case, name)[stack.nodes]
-            number = torch.bincount(stack.patch, minlength=stack.count)
-            mean = local.new_zeros(stack.count).index_add(0, stack.patch, local) / number
+            local = self._at_nodes(stack, case, name)[stack.mesh_nodes]
+            number = torch.bincount(stack.node_patch, minlength=stack.count)
+            mean = local.new_zeros(stack.count).index_add(0, stack.node_patch, local) / number
             columns += [local[places].unsqueeze(1), mean[patch].unsqueeze(1)]
         return torch.cat(columns, 1)
 

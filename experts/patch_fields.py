@@ -30,7 +30,7 @@ class PatchFactors:
     """K inside the patches, which do not touch each other there, factorised once for all that is solved with it.
 
     Arguments:
-        free: stacked nodes inside, without prescribed values, (n,).
+        free: stacked unknowns inside, without prescribed values, (n,).
         operator: K there.
         solver: of it.
         state: what the solver made of it.
@@ -79,7 +79,7 @@ class PatchFields:
     """Fields on stacked patches.
 
     Arguments:
-        basis: b, (N, S), zero where values are prescribed.
+        basis: b, (N, S) at S stacked unknowns, zero where values are prescribed.
         offset: p, (S,), with the prescribed values.
         status: of the solve, a scalar.
         factors: of the equation inside the patches, where they were needed.
@@ -91,7 +91,7 @@ class PatchFields:
     factors: PatchFactors | None = None
 
     def at(self, places: Tensor) -> PatchFields:
-        """The fields at some of the stacked nodes."""
+        """The fields at some of the stacked unknowns."""
         return replace(self, basis=self.basis.index_select(1, places), offset=self.offset[places])
 
 
@@ -103,7 +103,7 @@ class AbstractPatchFields(abc.ABC):
 
     @abc.abstractmethod
     def places(self, stack: PatchStack, fixed: Tensor) -> Tensor:
-        """The stacked nodes at which the network is asked, (n,).
+        """The stacked unknowns for which the network is asked, (n,).
 
         Arguments:
             stack: the patches.
