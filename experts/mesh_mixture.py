@@ -172,7 +172,8 @@ class MeshMixture(AbstractExpert):
         if not first.numel():
             return found.u.new_zeros(())
         a, b = (core.at(found.pieces.unsqueeze(0), side) for side in (first, second))
-        return (a - b).abs().max() / found.u.abs().max()
+        largest = found.u.abs().max()
+        return (a - b).abs().max() / torch.where(largest > 0, largest, 1.0)
 
     def seeds(self, case: Case) -> Tensor:
         """What the network says for the stacked unknowns that the fields ask for, (N, n).

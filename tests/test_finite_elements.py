@@ -408,3 +408,49 @@ def test_prescribed_values_of_cells_are_refused() -> None:
     )
     with pytest.raises(ValueError, match="reads 'g', which has one value for each cell"):
         ps.Classical(ps.FiniteElements(1)).on(problem)({"g": CellValues(torch.ones(mesh.n_cells))})
+
+
+def test_robin_coefficients_may_be_fields() -> None:
+    """Fields of one value are numbers; gradients reach the heat transfer at the nodes of the wall alone."""
+    mesh = square(4)
+    conditions = [
+        ps.Robin(lambda g: g, alpha=lambda h: h, on="left"),
+        ps.Neumann(0.0, on=("right", "bottom", "top")),
+    ]
+    problem = ps.Problem(ps.Diffusion(f=1.0), ps.MeshDomain(mesh), conditions, {"g": 0.0, "h": 1.0})
+    expert = ps.Classical(ps.FiniteElements(2)).on(problem)
+    h = torch.full((mesh.n_nodes,), 2.0, dtype=torch.float64, requires_grad=True)
+    g = CellValues(torch.ones(mesh.n_cells, dtype=torch.float64))
+    found = expert({"h": NodeValues(h), "g": g}).field.values
+    torch.testing.assert_close(found, expert({"h": 2.0, "g": 1.0}).field.values)
+    (slope,) = torch.autograd.grad(found.sum(), h)
+    wall = torch.isin(torch.arange(mesh.n_nodes), mesh.boundary_nodes("left"))
+    assert bool((slope[wall] != 0).all())
+    assert bool((slope[~wall] == 0).all())
+
+
+def test_curved_boundaries_keep_the_order() -> None:
+    """Quadratic cells around a disk: order 3 in L² with eˣ sin y prescribed; Robin and Flux alike find 2 - r²."""
+    skfem = pytest.importorskip("skfem")
+    errors, gaps = [], []
+    for n in (2, 3):
+        mesh = ps.SimplexMesh.from_skfem(skfem.MeshTri2.init_circle(n).with_boundaries({"rim": lambda x: x[0] < 9}))
+        domain = ps.MeshDomain(mesh)
+
+        def exact(x: Tensor, y: Tensor) -> Tensor:
+            return torch.exp(x) * torch.sin(y)
+
+        problem = ps.Problem(ps.Diffusion(), domain, [ps.Dirichlet(exact, on="rim")])
+        discrete = ps.FiniteElements(2).discretise(problem)
+        (case,) = cases_of(problem, {})
+        u, _ = solve_steady(discrete, case)
+        table = discrete.space.cells
+        gap = table.at(u, ("",))[0] - exact(table.coordinates["x"], table.coordinates["y"])
+        errors.append(float((gap.square() * table.weights).sum().sqrt()))
+        robin = ps.Problem(ps.Diffusion(f=4.0), domain, [ps.Robin(-1.0, on="rim")])
+        flux = ps.Problem(ps.Diffusion(f=4.0), domain, [ps.Flux(-1.0, alpha=1.0, on="rim")])
+        solved = [ps.Classical(ps.FiniteElements(2)).on(p)({}).field.values[0, 0] for p in (robin, flux)]
+        torch.testing.assert_close(*solved)
+        gaps.append(float((solved[0] - (2 - mesh.points.square().sum(1))).abs().max()))
+    assert math.log2(errors[0] / errors[1]) > 2.9
+    assert math.log2(gaps[0] / gaps[1]) > 2.5

@@ -422,3 +422,19 @@ def test_outputs_are_a_multiple_of_the_fields() -> None:
     expert = ps.MeshMixture(beam(mesh, "xy"), network, ps.domains.graph_decomposition(mesh, 3))
     with pytest.raises(ValueError, match="7 outputs for 2 fields"):
         expert({})
+
+
+def test_a_zero_problem_and_units_of_any_size() -> None:
+    """u = 0 has no jumps; lengths in micrometres or kilometres change nothing."""
+    still = ps.Problem(ps.Diffusion(), ps.MeshDomain(MESH), [ps.Dirichlet(0.0)])
+    solution = mixture(still, 4, 8)({})
+    assert float(solution.field.values.abs().max()) == float(solution.stats["jump"]) == 0.0
+    levels = []
+    for size in (1e-6, 1.0, 1e6):
+        mesh = ps.SimplexMesh(MESH.points * size, MESH.cells, MESH.boundaries)
+        pde = ps.Diffusion(a=1e-12, f=1e-12 / size**2)
+        insulated = [ps.Dirichlet(0.0, on="left"), ps.Neumann(0.0, on=("right", "bottom", "top"))]
+        problem = ps.Problem(pde, ps.MeshDomain(mesh), insulated)
+        levels.append(mixture(problem, 4, 12, fields=ps.EquationFields(2))({}).field.values)
+    assert relative(levels[0], levels[1]) < 1e-6
+    assert relative(levels[2], levels[1]) < 1e-6
