@@ -86,6 +86,9 @@ def _assembled(mesh: Any, kind: str, points: Tensor) -> SimplexMesh:
     if lost:
         _log.warning("no facet or cell has the name %s: it names nothing in this mesh", ", ".join(lost))
     number = torch.arange(len(points))
+    if not bool(torch.isfinite(points).all()):  # it may be those that no cell uses
+        check_range(cells, len(points), "the cells")
+        points, cells, number = drop_unused(points, cells)
     try:  # rather than look at every cell twice
         result = _mesh_of(points, cells, number, boundaries, subdomains)
     except UnusedPointsError:
@@ -223,11 +226,11 @@ def _cell_index(mesh: Any, kind: str, sets: list[Array]) -> Tensor:
 def _facet_rows(mesh: Any, kind: str, sets: list[Array]) -> Tensor:
     """The corners of the facets of a set."""
     width = CORNERS[kind] - 1
-    rows = [
-        np.asarray(block.data)[part, :width]
-        for block, part in zip(mesh.cells, sets, strict=True)
-        if block.type.rstrip("0123456789") == KINDS[kind] and block.type != kind and len(part)
-    ]
+    rows = []
+    for block, part in zip(mesh.cells, sets, strict=True):
+        if block.type.rstrip("0123456789") == KINDS[kind] and block.type != kind and len(part):
+            check_range(torch.from_numpy(part), len(block.data), "a set of facets", "facets")
+            rows.append(np.asarray(block.data)[part, :width])
     return _whole(np.concatenate(rows), "the facets") if rows else torch.empty((0, width), dtype=torch.int64)
 
 
