@@ -38,9 +38,8 @@ if TYPE_CHECKING:
 _LEVELS = ((1e-12, 1e-10), (1e-8, 1e-7))
 """Part of a patch's largest eigenvalue (of its scaled Gram matrix) below which others count as none, and the ridge."""
 
-
 _NULL = 1e-10
-"""Row sums over the largest diagonal entry below which a part of the mesh floats; the same for the sum of a source."""
+"""Row sums over diagonal entries below which a part of the mesh floats; the same for the sum of a source."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -222,50 +221,66 @@ class MeshMixture(AbstractExpert):
         equation = StackedEquation(inner.matrix(entries), inner.vector(loads), defect[core.nodes])
         weights, status = _solved(self.coupling.system(core, equation, own), is_symmetric(stiffness))
         pieces = own.offset + (weights[core.patch] * own.basis.T).sum(1)
-        correction = core.joined(pieces)
-        rest = (load - stiffness.mv(correction)).index_fill(0, self._fixed_unknowns, 0.0)
         worst = torch.maximum(made.status, status)
-        u, pieces = correction + at_nodes, pieces + at_nodes[core.nodes]
-        singular, constant = self._undetermined(stiffness, load)
+        singular = self._undetermined(stiffness, load)
         if singular != SolveStatus.CONVERGED:
             worst = torch.full_like(worst, int(singular))
-        if constant:
-            level = u.mean()
-            u, pieces = u - level, pieces - level
+        pieces = pieces + self._level(stiffness, load, core.joined(pieces))[core.nodes]
+        correction = core.joined(pieces)
+        rest = (load - stiffness.mv(correction)).index_fill(0, self._fixed_unknowns, 0.0)
+        u, pieces = correction + at_nodes, pieces + at_nodes[core.nodes]
         seconds = middle - started, time.perf_counter() - middle
         return MeshPatchSolve(u, pieces, weights, rest, matrix, made.factors, worst, seconds)
 
-    def _undetermined(self, stiffness: SparseOperator, load: Tensor) -> tuple[SolveStatus, bool]:
+    def _undetermined(self, stiffness: SparseOperator, load: Tensor) -> SolveStatus:
         """What the coupled system cannot tell, being regularised: whether parts of the mesh float.
 
         Returns:
             ``SINGULAR`` where one of several parts does, or one with transport; ``INCOMPATIBLE`` where the whole does
-            and the source does not add up to zero; and whether u is determined up to a constant only.
+            and the source does not add up to zero.
         """
-        part, fields = self._parts, self.stack.fields
-        parts = part.repeat(fields) + int(part.max() + 1) * torch.arange(fields).repeat_interleave(len(part))
+        if not len(self._loose):
+            return SolveStatus.CONVERGED
         with torch.no_grad():
-            size = load.new_zeros(int(parts.max()) + 1).scatter_reduce(0, parts, stiffness.diagonal().abs(), "amax")
-            constrained = torch.zeros_like(size).index_fill(0, parts[self._fixed_unknowns], 1.0) > 0
-            across, down = (
-                torch.cat([self._largest(sums(one), part) for one in self._ones(load)]) <= _NULL * size
-                for sums in (stiffness.mv, stiffness.rmv)
-            )
-            if not bool((~constrained & (across | down)).any()):
-                return SolveStatus.CONVERGED, False
-            if len(size) > 1 or not bool((across & down).all()):  # transport: what the source has to fit is not known
-                return SolveStatus.SINGULAR, False
+            across, down = self._null(stiffness), self._null(stiffness.transposed())
+            if not bool((across | down).any()):
+                return SolveStatus.CONVERGED
+            # with transport it is not known what the source has to fit
+            if self.stack.fields * (int(self._parts.max()) + 1) > 1 or not bool((across & down).all()):
+                return SolveStatus.SINGULAR
             outside = float(load.sum().abs()) > _NULL * len(load) ** 0.5 * float(load.norm())
-            return SolveStatus.INCOMPATIBLE if outside else SolveStatus.CONVERGED, True
+            return SolveStatus.INCOMPATIBLE if outside else SolveStatus.CONVERGED
 
-    def _ones(self, like: Tensor) -> Tensor:
-        """For each field that which is one there and zero in others, (F, F P)."""
-        return torch.eye(self.stack.fields).to(like).repeat_interleave(len(self._parts), 1)
+    def _null(self, stiffness: SparseOperator) -> Tensor:
+        """Of which loose parts constants are in the null space, (n,)."""
+        scale = stiffness.diagonal().abs().clamp_min(torch.finfo(stiffness.values.dtype).tiny)
+        sums: Tensor = (stiffness.mv(self._loose) / scale).abs().amax(1)
+        return sums <= _NULL
 
-    def _largest(self, values: Tensor, part: Tensor) -> Tensor:
-        """Largest magnitude of any field in each part of the mesh."""
-        largest = values.reshape(self.stack.fields, -1).abs().amax(0)
-        return largest.new_zeros(int(part.max()) + 1).scatter_reduce(0, part, largest, "amax")
+    def _level(self, stiffness: SparseOperator, load: Tensor, found: Tensor) -> Tensor:
+        """The constant by which each loose part is off, (F P,): Galerkin's method in the constants.
+
+        What holds the level of such a part, heat transfer at its walls, may be far weaker than the ridge of the coupled
+        system. Where nothing does, the mean becomes zero.
+        """
+        if not len(self._loose):
+            return torch.zeros_like(found)
+        null = self._null(stiffness.with_tensors([stiffness.values.detach()]))
+        if bool(null.any()):
+            return -found.mean() * torch.ones_like(found)
+        pushed = stiffness.mv(self._loose)
+        right = self._loose @ (load - stiffness.mv(found))
+        level: Tensor = torch.linalg.solve((pushed @ self._loose.T).T, right) @ self._loose
+        return level
+
+    @cached_property
+    def _loose(self) -> Tensor:
+        """Which unknowns belong to each field on a part of the mesh without prescribed values, (n, F P)."""
+        count = int(self._parts.max()) + 1
+        group = self.stack.unknowns(self._parts, count)
+        held = torch.zeros(self.stack.fields * count, dtype=torch.bool)
+        held[group[self._fixed_unknowns]] = True
+        return (group == (~held).nonzero()).double()
 
     @cached_property
     def _parts(self) -> Tensor:

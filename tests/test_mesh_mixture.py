@@ -276,6 +276,16 @@ def test_pure_neumann_up_to_a_constant() -> None:
     assert set(status[0].tolist()) == {int(SolveStatus.INCOMPATIBLE)}
 
 
+def test_a_little_heat_transfer_determines_the_level() -> None:
+    """Newton's law with α = 1e-6 beside conductivities of 1e-4 to 1e4."""
+    walls = tuple(MESH.boundaries)
+    problem = ps.Problem(ps.Diffusion(f=1.0), ps.MeshDomain(MESH), [ps.Flux(0.0, alpha=1e-6, on=walls)])
+    a = {"a": CellValues(inclusions(MESH, 4) ** 2.3)}
+    exact = ps.Classical(ps.FiniteElements(1)).on(problem)(a).field.values
+    assert float(exact.mean()) == pytest.approx(1 / 4e-6, rel=1e-2)
+    assert relative(mixture(problem, 6, 20, fields=ps.EquationFields(2))(a).field.values, exact) < 1e-2
+
+
 def two_squares(names: dict[str, tuple[str, ...]]) -> ps.SimplexMesh:
     """Two squares that do not touch; boundaries joined from those of the first and, with "2", of the second."""
     one = square(12)
