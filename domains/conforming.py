@@ -72,19 +72,35 @@ def _check_hanging(nodes: Array, places: Array, facets: Array, corner: Array) ->
 
     middle = corner.mean(1)
     reach = np.linalg.norm(corner - middle[:, None], axis=2).max(1)
-    distance, near = cKDTree(places).query(middle, k=min(CANDIDATES, len(nodes)))
-    near = near.reshape(len(facets), -1)
-    facet, k = (np.asarray(distance).reshape(near.shape) < reach[:, None] * (1 - SLACK)).nonzero()
-    other = (nodes[near[facet, k], None] != facets[facet]).all(1)
-    facet, k = facet[other], k[other]
-    inside = _within(places[near[facet, k]], corner[facet])
+    facet, near = _nearer(cKDTree(places), middle, reach * (1 - SLACK), len(nodes))
+    other = (nodes[near, None] != facets[facet]).all(1)
+    facet, near = facet[other], near[other]
+    inside = _within(places[near], corner[facet])
     if inside.any():
         first = int(inside.argmax())
-        node, nodes_of_facet = nodes[near[facet[first], k[first]]], facets[facet[first]].tolist()
+        node, nodes_of_facet = nodes[near[first]], facets[facet[first]].tolist()
         raise ValueError(
             f"node {node} hangs: it lies on the facet {nodes_of_facet} without being a corner of it "
             f"({int(inside.sum())} such cases); remesh so that neighbours share whole facets"
         )
+
+
+def _nearer(tree: Any, middle: Array, reach: Array, count: int) -> tuple[Array, Array]:
+    """Facets and nodes nearer than ``reach`` to their middles, at most 8 for each: more than 4 where that many are."""
+    rows, found = np.arange(len(middle)), []
+    for number in (CANDIDATES // 2, CANDIDATES):
+        k = min(number, count)
+        distance, near = (np.reshape(a, (len(rows), k)) for a in tree.query(middle[rows], k=k))
+        inside: Array = np.asarray(distance) < reach[rows, None]
+        full = inside.sum(1) == (k if k < min(CANDIDATES, count) else -1)
+        row, place = (inside & ~full.reshape(-1, 1)).nonzero()
+        found.append((rows[row], near[row, place]))
+        rows = rows[full]
+        if not len(rows):
+            break
+    facet, node = (np.concatenate(parts) for parts in zip(*found, strict=True))
+    order = np.argsort(facet, kind="stable")
+    return facet[order], node[order]
 
 
 def _within(places: Array, corner: Array) -> Any:

@@ -51,9 +51,11 @@ class MeshDomain:
             named.index_add_(0, self.mesh.facet_index(name), torch.ones_like(self.mesh.facet_index(name)))
         bare, twice = int((named[outer] == 0).sum()), int((named[outer] > 1).sum())
         if bare:
+            inner = [n for n in self.mesh.boundaries if n not in self.boundary_names and len(self.mesh.boundary(n))]
+            told = f"; facets between cells are in {', '.join(inner)}, which so count as none" if inner else ""
             raise ValueError(
                 f"{bare} of {len(outer)} outer facets belong to no named boundary (named: "
-                f"{', '.join(self.boundary_names) or 'none'}): name them in the mesh, so that each gets a condition"
+                f"{', '.join(self.boundary_names) or 'none'}{told}): name them in the mesh, each needs a condition"
             )
         if twice:
             raise ValueError(
@@ -63,10 +65,11 @@ class MeshDomain:
 
     @cached_property
     def boundary_names(self) -> tuple[str, ...]:
-        """The named boundaries that lie on the outside; names of facets between cells are not among them."""
+        """The named boundaries that lie on the outside; empty ones and those with facets between cells are not."""
         outside = torch.zeros(len(self.mesh.facets.corners), dtype=torch.bool)
         outside[self.mesh.outer_facets()] = True
-        return tuple(n for n in self.mesh.boundaries if bool(outside[self.mesh.facet_index(n)].all()))
+        places = {name: outside[self.mesh.facet_index(name)] for name in self.mesh.boundaries}
+        return tuple(name for name, there in places.items() if len(there) and bool(there.all()))
 
     @property
     def space_axes(self) -> tuple[str, ...]:
@@ -102,13 +105,18 @@ class MeshDomain:
         """A named boundary, perpendicular to the axis "n", its outward normal.
 
         Raises:
-            ValueError: an unknown name; the message gives the nearest.
+            ValueError: an unknown name (the message gives the nearest), or one without facets or with inner ones.
         """
         if name in self.boundary_names:
             return Boundary(name, NORMAL, 1, 0.0)
         if self.time is not None and name in BOUNDARIES["t"]:
             return self.time.boundary(name)
         allowed = [*self.boundary_names, *(BOUNDARIES["t"] if self.has_time else ())]
+        if name in self.mesh.boundaries:
+            has = "facets between cells" if len(self.mesh.boundary(name)) else "no facets"
+            raise ValueError(
+                f"the boundary {name!r} has {has}: conditions hold on outer facets; {nearest_hint('', allowed)}"
+            )
         raise ValueError(f"the mesh has no outer boundary {name!r}; {nearest_hint(str(name), allowed)}")
 
     def probe(self, count: int, boundary: Boundary | None = None) -> Mapping[str, Tensor]:

@@ -82,7 +82,10 @@ class CellValues(AbstractMeshValues):
 @final
 @dataclass(frozen=True, eq=False)
 class NodeValues(AbstractMeshValues):
-    """One value for each node of a mesh, (batch, n_nodes) or (n_nodes,): linear in each cell between its corners."""
+    """One value for each node of a mesh, (batch, n_nodes) or (n_nodes,).
+
+    Coefficients are linear in each cell between its corners; prescribed values are those at the nodes.
+    """
 
     def check(self, mesh: SimplexMesh, name: str) -> None:
         _require(self.values, mesh.n_nodes, "nodes", name)

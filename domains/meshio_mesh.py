@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from pdesolve.domains.conforming import check_conforming
-from pdesolve.domains.simplex_check import InvertedCellsError, check_range
+from pdesolve.domains.simplex_check import InvertedCellsError, UnusedPointsError, check_range
 from pdesolve.domains.simplex_mesh import SimplexMesh
 from pdesolve.domains.simplex_repair import drop_unused, turn_cells
 from pdesolve.domains.simplex_topology import Array, row_keys
@@ -72,7 +72,6 @@ def surface_from_meshio(mesh: Any) -> SimplexMesh:
 
 def _assembled(mesh: Any, kind: str, points: Tensor) -> SimplexMesh:
     cells = _block_nodes(mesh, kind)
-    check_range(cells, len(points), "the cells")
     boundaries, subdomains = {}, {}
     for name, sets in _sets(mesh):
         inner = [block for block, part in zip(mesh.cells, sets, strict=True) if block.type == kind and len(part)]
@@ -83,17 +82,31 @@ def _assembled(mesh: Any, kind: str, points: Tensor) -> SimplexMesh:
             boundaries[name] = outer
     if not mesh.cell_sets:
         cells, subdomains = _each_once(cells, CORNERS[kind], len(points), subdomains)
-    points, cells, number = drop_unused(points, cells)
-    boundaries = {name: _distinct(_renumbered(rows, number, name), len(points)) for name, rows in boundaries.items()}
     lost = sorted(set(mesh.field_data) - set(boundaries) - set(subdomains))
     if lost:
         _log.warning("no facet or cell has the name %s: it names nothing in this mesh", ", ".join(lost))
-    try:
-        result = SimplexMesh(points, cells, boundaries, subdomains)
-    except InvertedCellsError:  # rather than look at every cell twice
-        result = SimplexMesh(points, turn_cells(points, cells), boundaries, subdomains)
+    number = torch.arange(len(points))
+    if not bool(torch.isfinite(points).all()):  # it may be those that no cell uses
+        check_range(cells, len(points), "the cells")
+        points, cells, number = drop_unused(points, cells)
+    try:  # rather than look at every cell twice
+        result = _mesh_of(points, cells, number, boundaries, subdomains)
+    except UnusedPointsError:
+        points, cells, number = drop_unused(points, cells)
+        result = _mesh_of(points, cells, number, boundaries, subdomains)
     check_conforming(result)
     return _with_node_sets(result, mesh.point_sets, number)
+
+
+def _mesh_of(
+    points: Tensor, cells: Tensor, number: Tensor, boundaries: dict[str, Tensor], subdomains: dict[str, Tensor]
+) -> SimplexMesh:
+    """The mesh, cells turned where they are inverted, boundaries in new numbers."""
+    named = {name: _distinct(_renumbered(rows, number, name), len(points)) for name, rows in boundaries.items()}
+    try:
+        return SimplexMesh(points, cells, named, subdomains)
+    except InvertedCellsError:
+        return SimplexMesh(points, turn_cells(points, cells), named, subdomains)
 
 
 def _kind(mesh: Any) -> str:
@@ -213,11 +226,11 @@ def _cell_index(mesh: Any, kind: str, sets: list[Array]) -> Tensor:
 def _facet_rows(mesh: Any, kind: str, sets: list[Array]) -> Tensor:
     """The corners of the facets of a set."""
     width = CORNERS[kind] - 1
-    rows = [
-        np.asarray(block.data)[part, :width]
-        for block, part in zip(mesh.cells, sets, strict=True)
-        if block.type.rstrip("0123456789") == KINDS[kind] and block.type != kind and len(part)
-    ]
+    rows = []
+    for block, part in zip(mesh.cells, sets, strict=True):
+        if block.type.rstrip("0123456789") == KINDS[kind] and block.type != kind and len(part):
+            check_range(torch.from_numpy(part), len(block.data), "a set of facets", "facets")
+            rows.append(np.asarray(block.data)[part, :width])
     return _whole(np.concatenate(rows), "the facets") if rows else torch.empty((0, width), dtype=torch.int64)
 
 
@@ -227,6 +240,7 @@ def _each_once(
     """Cells without repetition: version 2 of Gmsh's format writes a cell once for each of its groups."""
     if len(subdomains) < 2:
         return cells, subdomains
+    check_range(cells, n_points, "the cells")
     keys = row_keys(cells[:, :corners].sort(1).values, n_points)
     distinct, number = torch.unique(keys, return_inverse=True)
     if len(distinct) == len(cells):

@@ -14,6 +14,7 @@ from pdesolve.domains.simplex_topology import (
     EDGES,
     FACETS,
     SHAPES,
+    Array,
     CellShape,
     facet_nodes_of,
     row_keys,
@@ -27,6 +28,10 @@ FLAT = 1e-14
 
 class InvertedCellsError(ValueError):
     """Cells whose nodes are ordered the wrong way round, which ``turn_cells`` mends."""
+
+
+class UnusedPointsError(ValueError):
+    """Points that no cell uses, which ``drop_unused`` drops."""
 
 
 def check_points(points: Any) -> Tensor:
@@ -57,33 +62,33 @@ def check_cells(points: Tensor, cells: Any) -> Tensor:
     used[cells.reshape(-1)] = True
     if not bool(used.all()):
         node, count = int((~used).nonzero()[0]), int((~used).sum())
-        raise ValueError(f"{count} points belong to no cell, the first is {node}: drop them (drop_unused does)")
+        raise UnusedPointsError(f"{count} points belong to no cell, the first is {node}: drop them (drop_unused does)")
     if SHAPES[space, int(cells.shape[1])][1] == 2:  # of linear cells a node twice leaves no measure
         _check_distinct(cells)
     _check_measures(points, cells)
     return _kept(cells)
 
 
-def check_facets(points: Tensor, corners: Tensor) -> Tensor:
+def check_facets(points: Tensor, corners: Tensor) -> tuple[Tensor, Array]:
     """The cells form a manifold and do not lie over each other at a facet.
 
     Returns:
-        The corners of the outer facets, (n, d), rising in each row: they fall out here.
+        The corners of the outer facets, (n, d), rising in each row, and ``turned_keys`` in order: they fall out here.
     """
     keys = turned_keys(corners, len(points)).reshape(-1)
     keys.sort()
-    facet = keys >> 1
-    same = facet[1:] == facet[:-1]
+    change = keys[1:] ^ keys[:-1]
+    same = change <= 1  # the same facet, seen from the other side or from the same
     crowded = same[1:] & same[:-1]
     if crowded.any():
-        nodes, cells = _who(corners, len(points), facet[int(crowded.argmax())])
+        nodes, cells = _who(corners, len(points), keys[int(crowded.argmax())] >> 1)
         raise ValueError(
             f"the facet {nodes} belongs to {len(cells)} cells, {cells[:4]} among them: the mesh is no manifold; remove "
             "doubled or crossing cells"
         )
-    folded = keys[1:] == keys[:-1]
+    folded = change == 0
     if corners.shape[1] == points.shape[1] + 1 and folded.any():
-        nodes, cells = _who(corners, len(points), facet[int(folded.argmax())])
+        nodes, cells = _who(corners, len(points), keys[int(folded.argmax())] >> 1)
         raise ValueError(
             f"the cells {cells} lie on the same side of their common facet {nodes}: the mesh folds over itself "
             f"({int(folded.sum())} such facets); remesh there"
@@ -91,7 +96,7 @@ def check_facets(points: Tensor, corners: Tensor) -> Tensor:
     alone = np.ones(len(keys), dtype=np.bool_)
     alone[1:] &= ~same
     alone[:-1] &= ~same
-    return facet_nodes_of(facet[alone], corners, len(points))
+    return facet_nodes_of(keys[alone] >> 1, corners, len(points)), keys
 
 
 def _who(corners: Tensor, n_points: int, facet: int) -> tuple[list[int], list[int]]:

@@ -22,13 +22,16 @@ from pdesolve.domains.simplex_check import (
 )
 from pdesolve.domains.simplex_topology import (
     SHAPES,
+    Array,
     CellShape,
     Facets,
     cell_facets,
+    countable,
     facet_owners,
     find_rows,
     row_keys,
     signed_measures,
+    turned_facets,
 )
 
 SPACE = ("x", "y", "z")
@@ -76,8 +79,9 @@ class SimplexMesh:
             check_middles(cells, self.dimension, len(points))
             if self.dimension == self.space_dimension:
                 check_curvature(points, cells, self.dimension)
-        object.__setattr__(self, "outer_corners", check_facets(points, self.corners))
-        boundaries = self._checked_boundaries(self.boundaries)
+        outer, keys = check_facets(points, self.corners)
+        object.__setattr__(self, "outer_corners", outer)
+        boundaries = self._checked_boundaries(self.boundaries, keys)
         subdomains = {name: check_subdomain(name, index, len(cells)) for name, index in self.subdomains.items()}
         object.__setattr__(self, "boundaries", boundaries)
         object.__setattr__(self, "subdomains", subdomains)
@@ -228,29 +232,35 @@ class SimplexMesh:
         """The facets with a cell on one side only, (n,) places in ``facets``."""
         return (self.facets.cells[:, 1] < 0).nonzero().squeeze(1)
 
-    def _checked_boundaries(self, boundaries: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    def _checked_boundaries(self, boundaries: Mapping[str, Tensor], keys: Array) -> dict[str, Tensor]:
         """The facets with all their nodes, turning outwards of one of their cells."""
         if not boundaries:
             return {}
         shape = self.cell_shape
         corners = [check_named_facets(name, facets, shape, self.n_nodes) for name, facets in boundaries.items()]
-        cell, side = facet_owners(self.corners, torch.cat(corners), self.n_nodes)
-        nodes = self.cells[cell].gather(1, torch.tensor(shape.facets)[side])
+        whole, known = self._turned(torch.cat(corners), keys)
         sizes = [len(facets) for facets in corners]
-        parts = zip(boundaries, corners, cell.split(sizes), nodes.split(sizes), strict=True)
+        parts = zip(boundaries, corners, known.split(sizes), whole.split(sizes), strict=True)
         checked = {}
-        for name, given, owner, whole in parts:
-            if bool((owner < 0).any()):
-                row = int((owner < 0).nonzero()[0])
+        for name, given, there, nodes in parts:
+            if not bool(there.all()):
+                row = int((~there).nonzero()[0])
                 raise ValueError(
                     f"facet {row} of boundary {name!r}, nodes {given[row].tolist()}, is no facet of any cell: name "
                     "facets that cells have"
                 )
-            keys = row_keys(given.sort(1).values, self.n_nodes)
-            if len(torch.unique(keys)) != len(keys):
+            rows = row_keys(given.sort(1).values, self.n_nodes)
+            if len(torch.unique(rows)) != len(rows):
                 raise ValueError(f"boundary {name!r} names a facet twice: name each once")
-            checked[name] = whole.clone()
+            checked[name] = nodes.clone()
         return checked
+
+    def _turned(self, corners: Tensor, keys: Array) -> tuple[Tensor, Tensor]:
+        """All nodes of facets, turning outwards of one of their cells, and whether a cell has them."""
+        if self.order == 1 and countable(self.dimension, self.n_nodes):
+            return turned_facets(keys, corners, self.n_nodes)
+        cell, side = facet_owners(self.corners, corners, self.n_nodes)
+        return self.cells[cell].gather(1, torch.tensor(self.cell_shape.facets)[side]), cell >= 0
 
 
 def _named(named: Mapping[str, Tensor], name: str, kind: str) -> Tensor:

@@ -23,7 +23,7 @@ SHAPES = {(2, 3): (2, 1), (2, 6): (2, 2), (3, 4): (3, 1), (3, 10): (3, 2), (3, 3
 """(space dimension, nodes per cell) -> (dimension of a cell, order)."""
 
 INT64_MAX = torch.iinfo(torch.int64).max
-BLOCK = 1 << 14
+BLOCK = 1 << 13
 Array = np.ndarray[Any, np.dtype[Any]]
 
 
@@ -187,6 +187,30 @@ def facet_nodes_of(numbers: Array, corners: Tensor, n_points: int) -> Tensor:
     return torch.from_numpy(np.stack(columns[::-1], 1))
 
 
+def turned_facets(keys: Array, facets: Tensor, n_points: int) -> tuple[Tensor, Tensor]:
+    """Facets turning outwards of a cell that has them, and whether any has.
+
+    Arguments:
+        keys: ``turned_keys`` of all cells, sorted, such that ``countable`` holds.
+        facets: (F, d) nodes in any order.
+        n_points: number of points.
+
+    Returns:
+        Corners (F, d), and (F,).
+    """
+    rising = facets.sort(1).values
+    wanted = 2 * row_keys(rising, n_points).numpy()
+    there = keys[np.searchsorted(keys, wanted).clip(max=len(keys) - 1)]
+    odd = torch.from_numpy(there & 1).bool()
+    turned = torch.where(odd[:, None], torch.cat([rising[:, [1, 0]], rising[:, 2:]], 1), rising)
+    return turned, torch.from_numpy(there >> 1 == wanted >> 1)
+
+
+def countable(dimension: int, n_points: int) -> bool:
+    """Whether ``turned_keys`` can be told from a facet's nodes alone."""
+    return not _is_large(dimension, n_points)
+
+
 def _is_large(dimension: int, n_points: int) -> bool:
     """Whether a facet's nodes and a bit do not fit one integer."""
     return bool(2 * n_points**dimension > INT64_MAX)
@@ -246,25 +270,26 @@ def signed_measures(points: Tensor, corners: Tensor) -> Tensor:
     Returns:
         (C,).
     """
-    measures = points.new_empty(len(corners))
-    columns = points.T.contiguous()
+    measures = np.empty(len(corners))
+    columns, index = [np.ascontiguousarray(column) for column in points.numpy().T], corners.numpy()
     for start in range(0, len(corners), BLOCK):  # what a block needs stays in the processor's cache
-        vertex = columns[:, corners[start : start + BLOCK].T.contiguous()]  # (d, corner, cell)
-        measures[start : start + BLOCK] = _measure(vertex[:, 1:] - vertex[:, :1])
-    return measures
+        block = np.ascontiguousarray(index[start : start + BLOCK].T)
+        vertex = [column.take(block) for column in columns]  # each (corner, cell)
+        with np.errstate(over="ignore", invalid="ignore"):  # NaN of huge coordinates is looked at by whoever asks
+            measures[start : start + BLOCK] = _measure([v[1:] - v[0] for v in vertex])
+    return torch.from_numpy(measures)
 
 
-def _measure(sides: Tensor) -> Tensor:
-    """Of sides (coordinate, side, cell)."""
-    product: Tensor
-    if sides.shape[:2] == (2, 2):
-        (ax, bx), (ay, by) = sides.unbind()
-        product = ax * by - ay * bx
+def _measure(sides: list[Array]) -> Array:
+    """Of the coordinates of the sides, each (side, cell)."""
+    if len(sides) == 2:
+        (ax, bx), (ay, by) = sides
+        product: Array = ax * by - ay * bx
         return product / 2
-    x, y, z = sides.unbind()
+    x, y, z = sides
     normal = (y[0] * z[1] - z[0] * y[1], z[0] * x[1] - x[0] * z[1], x[0] * y[1] - y[0] * x[1])
-    if sides.shape[1] == 2:
-        product = torch.stack(normal).square().sum(0).sqrt()
-        return product / 2
-    product = normal[0] * x[2] + normal[1] * y[2] + normal[2] * z[2]
-    return product / 6
+    if len(x) == 2:
+        length: Array = np.sqrt(normal[0] ** 2 + normal[1] ** 2 + normal[2] ** 2)
+        return length / 2
+    volume: Array = normal[0] * x[2] + normal[1] * y[2] + normal[2] * z[2]
+    return volume / 6

@@ -18,7 +18,7 @@ from pdesolve.plotting import plot_comparison, plot_patches
 from pdesolve.reference import bracket
 
 
-def main(n: int = 10, steps: int = 20, cases: int = 3, folder: Path | None = Path("runs/bracket")) -> float:
+def main(n: int = 10, steps: int = 10, cases: int = 3, folder: Path | None = Path("runs/bracket")) -> float:
     """Largest relative difference to the finite-element solution on the same mesh, over held-out coefficients."""
     mesh = bracket(n)
     problem = ps.Problem(

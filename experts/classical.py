@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, final
 import torch
 from torch import Tensor
 
-from pdesolve.discretization.finite_elements.method import FiniteElements, cases_of
+from pdesolve.discretization.finite_elements.method import FiniteElements, cases_of, device_of_inputs
 from pdesolve.domains.mesh_in_time import MeshInTime
 from pdesolve.domains.mesh_values import AbstractMeshValues
 from pdesolve.domains.simplex_mesh import SimplexMesh
@@ -67,8 +67,8 @@ class ClassicalExpert(AbstractExpert):
         method: how.
 
     Notes:
-        Cases are solved one after another. Nothing is trained: ``residual`` gives the rows that are left after the
-        solve, zero up to rounding.
+        Cases are solved one after another, on the CPU; results go where the inputs are. Nothing is trained:
+        ``residual`` gives the rows that are left after the solve, zero up to rounding.
     """
 
     def __init__(self, problem: Problem, method: Classical) -> None:
@@ -88,7 +88,8 @@ class ClassicalExpert(AbstractExpert):
             u, code = self._steady(case)
             rows.append(self.discrete.residual(u, None, case, None)[self.discrete.free])
             status.append(code)
-        return {"equation": torch.stack(rows)}, torch.stack(status).unsqueeze(1)
+        device = device_of_inputs(parameters)
+        return {"equation": torch.stack(rows).to(device)}, torch.stack(status).unsqueeze(1).to(device)
 
     def forward(
         self,
@@ -107,11 +108,12 @@ class ClassicalExpert(AbstractExpert):
         status = torch.stack([code for _, code in found]).unsqueeze(1)
         if throw:
             raise_unless_converged(status)
-        values = torch.stack([self._nodal(u) for u, _ in found])
+        device = device_of_inputs(parameters)
+        values = torch.stack([self._nodal(u) for u, _ in found]).to(device)
         field = Field(values, self._grid(), self.problem.field_names)
         numbers = {k: torch.as_tensor(v) for k, v in parameters.items() if not isinstance(v, AbstractMeshValues)}
         record = provenance(self.problem, self, discretization=self.method.discretization, solver=self.method.solver)
-        return Solution(field, status, {}, numbers, provenance=record)
+        return Solution(field, status.to(device), {}, numbers, provenance=record)
 
     def _grid(self) -> SimplexMesh | MeshInTime:
         mesh = self.problem.mesh_domain.mesh

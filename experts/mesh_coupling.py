@@ -21,18 +21,16 @@ _RIDGE = 1e-9
 
 @dataclass(frozen=True, eq=False)
 class StackedEquation:
-    """K u = f on stacked patches, the prescribed values put in.
+    """K u = f on stacked inner patches, the prescribed values put in.
 
     Arguments:
-        around: K over the cells of each patch and its surroundings, (S, S).
-        own: K over its own cells.
-        own_load: f over its own cells, (S,).
+        matrix: K over the cells of each patch, (S, S).
+        load: f over its cells, (S,).
         defect: f - K u₀ of the whole mesh at u₀ = Σ φ_k p_k, at the stacked nodes, (S,).
     """
 
-    around: SparseOperator
-    own: SparseOperator
-    own_load: Tensor
+    matrix: SparseOperator
+    load: Tensor
     defect: Tensor
 
 
@@ -66,9 +64,9 @@ class AbstractMeshCoupling(abc.ABC):
         """The equations of the weights of one case.
 
         Arguments:
-            stack: the patches.
+            stack: the inner patches, grown by ``layers``.
             equation: K and f on them.
-            fields: basis and offset.
+            fields: basis and offset there.
         """
 
 
@@ -95,7 +93,7 @@ class BlendedPatches(AbstractMeshCoupling):
 
     def system(self, stack: PatchStack, equation: StackedEquation, fields: PatchFields) -> GalerkinSystem:
         v = fields.basis * stack.weight
-        image = equation.around.mv(v)
+        image = equation.matrix.mv(v)
         own, push = stack.at(v, stack.table), stack.at(image, stack.table)
         edges, first, second = stack.overlapping
         upper = stack.at(v, first).mT @ stack.at(image, second)
@@ -136,7 +134,7 @@ class TiedPatches(AbstractMeshCoupling):
         edges, first, second = stack.interfaces
         if not edges:
             return alone
-        stiffness = stack.at(equation.own.diagonal().unsqueeze(0), torch.stack([first, second]))
+        stiffness = stack.at(equation.matrix.diagonal().unsqueeze(0), torch.stack([first, second]))
         scale = self.weight * stiffness.squeeze(-1).amin(0).unsqueeze(-1)  # (E, n, 1)
         a, b = stack.at(fields.basis, first), stack.at(fields.basis, second)
         gap = stack.at(fields.offset.unsqueeze(0), first) - stack.at(fields.offset.unsqueeze(0), second)
@@ -162,9 +160,9 @@ class SeparatePatches(AbstractMeshCoupling):
 
     def system(self, stack: PatchStack, equation: StackedEquation, fields: PatchFields) -> GalerkinSystem:
         own = stack.at(fields.basis, stack.table)
-        push = stack.at(equation.own.mv(fields.basis), stack.table)
-        left = equation.own_load - equation.own.mv(fields.offset)
+        push = stack.at(equation.matrix.mv(fields.basis), stack.table)
+        left = equation.load - equation.matrix.mv(fields.offset)
         right = own.mT @ stack.at(left.unsqueeze(0), stack.table)
-        rigid = own.mT @ (stack.at(equation.own.diagonal().unsqueeze(0), stack.table) * own)
+        rigid = own.mT @ (stack.at(equation.matrix.diagonal().unsqueeze(0), stack.table) * own)
         none = own.new_zeros(0, own.shape[-1], own.shape[-1])
         return GalerkinSystem(own.mT @ push + _RIDGE * rigid, none, none, (), right.squeeze(-1))

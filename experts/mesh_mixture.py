@@ -11,14 +11,15 @@ from typing import TYPE_CHECKING, Any, final
 import torch
 from torch import Tensor, nn
 
-from pdesolve.discretization.finite_elements.method import FiniteElements, cases_of
+from pdesolve.discretization.finite_elements.method import FiniteElements, cases_of, device_of_inputs
+from pdesolve.domains.mesh_parts import components
 from pdesolve.domains.mesh_values import AbstractMeshValues
 from pdesolve.domains.simplex_mesh import SimplexMesh
 from pdesolve.experts.abstract import AbstractExpert
 from pdesolve.experts.mesh_coupling import AbstractMeshCoupling, BlendedPatches, GalerkinSystem, StackedEquation
 from pdesolve.experts.mesh_stack import ElementSum, PatchStack
 from pdesolve.experts.patch_features import PatchFeatures
-from pdesolve.experts.patch_fields import AbstractPatchFields, EquationFields
+from pdesolve.experts.patch_fields import AbstractPatchFields, EquationFields, PatchFactors, is_symmetric
 from pdesolve.experts.provenance import provenance
 from pdesolve.field import Field
 from pdesolve.linalg.operators.abstract import AbstractLinearOperator
@@ -27,15 +28,18 @@ from pdesolve.linalg.operators.dense import DenseOperator
 from pdesolve.linalg.operators.sparse import SparseOperator
 from pdesolve.problem import Problem
 from pdesolve.solution import Solution
-from pdesolve.status import raise_unless_converged
+from pdesolve.status import SolveStatus, raise_unless_converged
 
 if TYPE_CHECKING:
     from pdesolve.discretization.finite_elements.discrete_problem import DiscreteProblem
     from pdesolve.discretization.finite_elements.weak_form import Case
     from pdesolve.domains.mesh_decomposition import MeshDecomposition
 
-_RANK = 1e-12  # eigenvalues of a patch's scaled Gram matrix below this part of the largest count as none
-_SYMMETRIC = 1e-10
+_LEVELS = ((1e-12, 1e-10), (1e-8, 1e-7))
+"""Part of a patch's largest eigenvalue (of its scaled Gram matrix) below which others count as none, and the ridge."""
+
+_NULL = 1e-10
+"""Row sums over diagonal entries below which a part of the mesh floats; the same for the sum of a source."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -43,11 +47,12 @@ class MeshPatchSolve:
     """One case solved.
 
     Arguments:
-        u: at the nodes of the mesh, (P,).
-        pieces: each patch's own field at its nodes, stacked, (S,).
+        u: at the P nodes of the mesh, field after field, (F P,).
+        pieces: each patch's own fields at the nodes of the inner patches, stacked.
         weights: w, (K, N).
-        defect: f - K u at the nodes, zero where values are prescribed, (P,).
+        defect: f - K u, zero where values are prescribed, (F P,).
         matrix: K over each patch and its surroundings, stacked.
+        factors: of that matrix inside the patches, where fields were made with it.
         status: a scalar.
         seconds: of the fields, and of the coupled system.
     """
@@ -57,6 +62,7 @@ class MeshPatchSolve:
     weights: Tensor
     defect: Tensor
     matrix: SparseOperator
+    factors: PatchFactors | None
     status: Tensor
     seconds: tuple[float, float]
 
@@ -65,13 +71,13 @@ class MeshPatchSolve:
 class MeshMixture(AbstractExpert):
     """u = Σ_k φ_k (p_k + Σ_i w_ki b_ki) on patches of a mesh, the equation being a finite-element operator K u = f.
 
-    A network gives N values at the nodes of each patch, ``fields`` makes basis fields of them, and ``coupling`` one
+    A network gives N values at nodes of each patch, ``fields`` makes basis fields of them, and ``coupling`` one
     system Bᵀ K B w = Bᵀ (f - K p) for the weights of all patches: Galerkin's method in the span of the experts.
     Gradients reach the network (``residual``) and the coefficients through both solves.
 
     Arguments:
-        problem: linear, steady, of one field, on a mesh.
-        network: features (S, n) to basis values (S, N); shared by all patches.
+        problem: linear, steady, on a mesh; of F fields.
+        network: features (n, features) to basis values (n, F N), field after field; shared by all patches.
         decomposition: whose owners are the patches; its overlap is the coupling's.
         fields: default ``EquationFields()``; ``NetworkFields()`` takes the network's output as it is.
         coupling: default ``BlendedPatches()``; ``TiedPatches()`` or ``SeparatePatches()``.
@@ -80,14 +86,14 @@ class MeshMixture(AbstractExpert):
 
     Raises:
         TypeError: a problem on a box.
-        ValueError: several fields, time, a nonlinear equation, a decomposition of another mesh, an order other than the
+        ValueError: time, a nonlinear equation, a decomposition of another mesh, an order other than the
             mesh's, a network of another number of features.
         SolveError: at the call, a case that failed, unless ``throw=False``.
 
     Notes:
         The error against a converged solution is that of the elements and that of the span; with ``EquationFields`` and
         N = 32 the former is the larger (docs/finite_elements.md). Cases are solved one after another, as sparse
-        factorisations are.
+        factorisations are, on the CPU; the network runs where its parameters are, results go where the inputs are.
 
     Good values: N = 16 to 32; patches of 500 to 5000 nodes.
     """
@@ -109,8 +115,8 @@ class MeshMixture(AbstractExpert):
         mesh = problem.mesh_domain.mesh
         if decomposition.mesh is not mesh:
             raise ValueError("the decomposition cuts another mesh than the problem's: decompose problem.domain.mesh")
-        if len(problem.field_names) != 1 or problem.domain.has_time or not problem.trace.linear:
-            raise ValueError("a MeshMixture covers linear steady problems of one field: use Classical for others")
+        if problem.domain.has_time or not problem.trace.linear:
+            raise ValueError("a MeshMixture covers linear steady problems: use Classical for others")
         method = method or FiniteElements(mesh.order)
         if method.order != mesh.order:
             raise ValueError(f"elements of order {method.order} on a mesh of order {mesh.order}: take the mesh's order")
@@ -120,7 +126,8 @@ class MeshMixture(AbstractExpert):
         self.discrete: DiscreteProblem = method.discretise(problem)
         layers = self.coupling.layers
         inner = MeshDecomposition(mesh, decomposition.owner, layers, decomposition.cost)
-        self.stack = PatchStack(inner, MeshDecomposition(mesh, decomposition.owner, layers + self.fields.layers))
+        outer = MeshDecomposition(mesh, decomposition.owner, layers + self.fields.layers)
+        self.stack = PatchStack(inner, outer, len(problem.field_names))
 
     @property
     def problem(self) -> Problem:
@@ -129,7 +136,8 @@ class MeshMixture(AbstractExpert):
     def residual(self, parameters: Mapping[str, Any], generator: torch.Generator) -> tuple[dict[str, Tensor], Tensor]:
         found = [self.solve(case) for case in cases_of(self.problem, parameters)]
         status = torch.stack([f.status for f in found]).unsqueeze(1).expand(-1, self.stack.count)
-        return {"equation": torch.stack([self._local_energies(f) for f in found])}, status
+        device = device_of_inputs(parameters)
+        return {"equation": torch.stack([self._local_energies(f) for f in found]).to(device)}, status.to(device)
 
     def forward(
         self,
@@ -144,7 +152,8 @@ class MeshMixture(AbstractExpert):
         status = torch.stack([f.status for f in found]).unsqueeze(1).expand(-1, self.stack.count)
         if throw:
             raise_unless_converged(status)
-        values = torch.stack([f.u for f in found]).unsqueeze(1)
+        device = device_of_inputs(parameters)
+        values = torch.stack([f.u for f in found]).unflatten(1, (self.stack.fields, -1)).to(device)
         field = Field(values, self.problem.mesh_domain.mesh, self.problem.field_names)
         stats = {
             "fields_seconds": torch.tensor([f.seconds[0] for f in found]),
@@ -153,20 +162,34 @@ class MeshMixture(AbstractExpert):
         }
         numbers = {k: torch.as_tensor(v) for k, v in parameters.items() if not isinstance(v, AbstractMeshValues)}
         record = provenance(self.problem, self, coupling=self.coupling, fields=self.fields)
-        return Solution(field, status, stats, numbers, provenance=record)
+        return Solution(field, status.to(device), stats, numbers, provenance=record)
 
     def jump(self, found: MeshPatchSolve) -> Tensor:
         """max |u_a - u_b| of neighbours' own fields at the nodes of their interfaces, over max |u|."""
-        _, first, second = self.stack.interfaces
+        core = self.stack.core
+        _, first, second = core.interfaces
         if not first.numel():
             return found.u.new_zeros(())
-        a, b = (self.stack.at(found.pieces.unsqueeze(0), side) for side in (first, second))
-        return (a - b).abs().max() / found.u.abs().max()
+        a, b = (core.at(found.pieces.unsqueeze(0), side) for side in (first, second))
+        largest = found.u.abs().max()
+        return (a - b).abs().max() / torch.where(largest > 0, largest, 1.0)
 
     def seeds(self, case: Case) -> Tensor:
-        """What the network says at the stacked nodes, (N, S)."""
-        values: Tensor = self.network(self.features.make(self.stack, case)).double().T
-        return values
+        """What the network says for the stacked unknowns that the fields ask for, (N, n).
+
+        Raises:
+            ValueError: outputs that are no multiple of the number of fields.
+        """
+        nodes, number, field = self._asked
+        features = self.features.make(self.stack, case, nodes)
+        device = next((p.device for p in self.network.parameters()), features.device)
+        values: Tensor = self.network(features.to(device)).to(features)
+        if values.shape[1] % self.stack.fields:
+            raise ValueError(
+                f"the network has {values.shape[1]} outputs for {self.stack.fields} fields: give a multiple, N for each"
+            )
+        chosen: Tensor = values.unflatten(1, (self.stack.fields, -1))[number, field].T
+        return chosen
 
     def solve(self, case: Case, seeds: Tensor | None = None) -> MeshPatchSolve:
         """One case; differentiable in its tensors and the seeds.
@@ -177,34 +200,95 @@ class MeshMixture(AbstractExpert):
         """
         started = time.perf_counter()
         self.discrete.check(case)
-        discrete, stack, node_dofs = self.discrete, self.stack, self.discrete.space.node_dofs
-        lift = discrete.lifted(torch.zeros(discrete.space.size, dtype=torch.float64), case, None)
+        discrete, stack, n_fields = self.discrete, self.stack, self.stack.fields
+        zero = torch.zeros(n_fields * discrete.space.size, dtype=torch.float64)
+        lift = discrete.lifted(zero, case, None).reshape(n_fields, -1)
         matrices, vectors = [], []
         for integrand in discrete.integrands(case, None):
-            state = integrand.state(lift.unsqueeze(0), None)
-            matrices.append(integrand.matrices(state, {}).reshape(-1))
-            vectors.append(-integrand.residual(state).reshape(-1))
+            state = integrand.state(lift, None)
+            matrices.append(integrand.matrices(state, {}).permute(2, 0, 3, 1, 4).flatten(3, 4).flatten(1, 2))
+            vectors.append(-integrand.residual(state).movedim(1, 0).flatten(1))
         entries, loads = torch.cat(matrices), torch.cat(vectors)
-        around, own = self._sums
+        around, inner, whole = self._sums
         matrix = around.matrix(entries)
         seeds = self.seeds(case) if seeds is None else seeds
         made = self.fields.make(stack, matrix, around.vector(loads), self._fixed, seeds)
         middle = time.perf_counter()
-        at_nodes = lift[node_dofs]
-        base = stack.joined(made.offset) + at_nodes
-        defect = -discrete.residual(self._in_order(base), None, case, None)[node_dofs]
-        equation = StackedEquation(matrix, own.matrix(entries), own.vector(loads), defect[stack.nodes])
-        weights, status = _solved(self.coupling.system(stack, equation, made))
-        pieces = made.offset + (weights[stack.patch] * made.basis.T).sum(1)
-        u = stack.joined(pieces) + at_nodes
-        rest = discrete.residual(self._in_order(u), None, case, None).index_fill(0, discrete.fixed, 0.0)
+        core, own = stack.core, made.at(stack.core_places)
+        stiffness, load = whole.matrix(entries), whole.vector(loads)
+        at_nodes = discrete.space.at_nodes(lift).reshape(-1)
+        defect = load - stiffness.mv(core.joined(own.offset))
+        equation = StackedEquation(inner.matrix(entries), inner.vector(loads), defect[core.nodes])
+        weights, status = _solved(self.coupling.system(core, equation, own), is_symmetric(stiffness))
+        pieces = own.offset + (weights[core.patch] * own.basis.T).sum(1)
         worst = torch.maximum(made.status, status)
+        singular = self._undetermined(stiffness, load)
+        if singular != SolveStatus.CONVERGED:
+            worst = torch.full_like(worst, int(singular))
+        pieces = pieces + self._level(stiffness, load, core.joined(pieces))[core.nodes]
+        correction = core.joined(pieces)
+        rest = (load - stiffness.mv(correction)).index_fill(0, self._fixed_unknowns, 0.0)
+        u, pieces = correction + at_nodes, pieces + at_nodes[core.nodes]
         seconds = middle - started, time.perf_counter() - middle
-        return MeshPatchSolve(u, pieces + at_nodes[stack.nodes], weights, -rest[node_dofs], matrix, worst, seconds)
+        return MeshPatchSolve(u, pieces, weights, rest, matrix, made.factors, worst, seconds)
 
-    def _in_order(self, nodal: Tensor) -> Tensor:
-        """Nodal values in the order of the degrees of freedom."""
-        return torch.zeros_like(nodal).index_copy(0, self.discrete.space.node_dofs, nodal)
+    def _undetermined(self, stiffness: SparseOperator, load: Tensor) -> SolveStatus:
+        """What the coupled system cannot tell, being regularised: whether parts of the mesh float.
+
+        Returns:
+            ``SINGULAR`` where one of several parts does, or one with transport; ``INCOMPATIBLE`` where the whole does
+            and the source does not add up to zero.
+        """
+        if not len(self._loose):
+            return SolveStatus.CONVERGED
+        with torch.no_grad():
+            across, down = self._null(stiffness), self._null(stiffness.transposed())
+            if not bool((across | down).any()):
+                return SolveStatus.CONVERGED
+            # with transport it is not known what the source has to fit
+            if self.stack.fields * (int(self._parts.max()) + 1) > 1 or not bool((across & down).all()):
+                return SolveStatus.SINGULAR
+            outside = float(load.sum().abs()) > _NULL * len(load) ** 0.5 * float(load.norm())
+            return SolveStatus.INCOMPATIBLE if outside else SolveStatus.CONVERGED
+
+    def _null(self, stiffness: SparseOperator) -> Tensor:
+        """Of which loose parts constants are in the null space, (n,)."""
+        scale = stiffness.diagonal().abs().clamp_min(torch.finfo(stiffness.values.dtype).tiny)
+        sums: Tensor = (stiffness.mv(self._loose) / scale).abs().amax(1)
+        return sums <= _NULL
+
+    def _level(self, stiffness: SparseOperator, load: Tensor, found: Tensor) -> Tensor:
+        """The constant by which each loose part is off, (F P,): Galerkin's method in the constants.
+
+        What holds the level of such a part, heat transfer at its walls, may be far weaker than the ridge of the coupled
+        system. Where nothing does, the mean becomes zero.
+        """
+        if not len(self._loose):
+            return torch.zeros_like(found)
+        null = self._null(stiffness.with_tensors([stiffness.values.detach()]))
+        if bool(null.any()):
+            return -found.mean() * torch.ones_like(found)
+        pushed = stiffness.mv(self._loose)
+        right = self._loose @ (load - stiffness.mv(found))
+        level: Tensor = torch.linalg.solve((pushed @ self._loose.T).T, right) @ self._loose
+        return level
+
+    @cached_property
+    def _loose(self) -> Tensor:
+        """Which unknowns belong to each field on a part of the mesh without prescribed values, (n, F P)."""
+        count = int(self._parts.max()) + 1
+        group = self.stack.unknowns(self._parts, count)
+        held = torch.zeros(self.stack.fields * count, dtype=torch.bool)
+        held[group[self._fixed_unknowns]] = True
+        return (group == (~held).nonzero()).double()
+
+    @cached_property
+    def _parts(self) -> Tensor:
+        """Which piece of the mesh each node belongs to, (P,)."""
+        mesh = self.stack.inner.mesh
+        found = torch.zeros(mesh.n_nodes, dtype=torch.int64)
+        found[mesh.cells] = components(mesh).unsqueeze(1).expand_as(mesh.cells)
+        return found
 
     def _local_energies(self, found: MeshPatchSolve) -> Tensor:
         """√(r_kᵀ K_k⁻¹ r_k) of each patch, (K,): what a correction there, zero around it, would gain in energy.
@@ -212,15 +296,11 @@ class MeshMixture(AbstractExpert):
         r is orthogonal to the span of the experts, so these are an additive Schwarz estimate of the error in the energy
         norm (Toselli & Widlund, *Domain Decomposition Methods*, 2005, section 2.5): no solution is needed.
         """
-        from pdesolve.linalg import linear_solve
-
         stack = self.stack
-        free = (~stack.border & ~self._fixed).nonzero().squeeze(1)
-        inside, kept = stack.interior(found.matrix.pattern, free)
-        operator = SparseOperator(inside.pattern, inside.sum(found.matrix.values[kept]).detach())
-        right = found.defect[stack.nodes[free]]
-        gain, _ = linear_solve(operator, right, throw=False)
-        energy = right.new_zeros(stack.count).index_add(0, stack.patch[free], right * gain)
+        factors = found.factors or PatchFactors.of(stack, found.matrix, self._fixed, None)
+        right = found.defect[stack.nodes[factors.free]]
+        gain, _ = factors.fixed().solve(right)
+        energy = right.new_zeros(stack.count).index_add(0, stack.patch[factors.free], right * gain)
         return energy.clamp_min(torch.finfo(energy.dtype).tiny).sqrt()
 
     @cached_property
@@ -229,18 +309,39 @@ class MeshMixture(AbstractExpert):
         return [integrand.table for integrand in self.discrete.integrands(defaults, None)]
 
     @cached_property
-    def _fixed(self) -> Tensor:
-        """Whether a stacked node has a prescribed value, (S,)."""
-        there = torch.zeros(self.discrete.space.size, dtype=torch.bool)
-        there[self.discrete.fixed] = True
-        return there[self.discrete.space.node_dofs][self.stack.nodes]
+    def _fixed_unknowns(self) -> Tensor:
+        """The unknowns of the mesh with prescribed values, (n,)."""
+        size, n_nodes = self.discrete.space.size, len(self._node_of)
+        return self.discrete.fixed // size * n_nodes + self._node_of[self.discrete.fixed % size]
 
     @cached_property
-    def _sums(self) -> tuple[ElementSum, ElementSum]:
+    def _fixed(self) -> Tensor:
+        """Whether a stacked unknown has a prescribed value, (F S,)."""
+        there = torch.zeros(self.stack.fields * self.discrete.space.size, dtype=torch.bool)
+        there[self._fixed_unknowns] = True
+        return there[self.stack.nodes]
+
+    @cached_property
+    def _asked(self) -> tuple[Tensor, Tensor, Tensor]:
+        """Stacked nodes at which the network is asked; of each value read, its place among them and its field."""
+        places = self.fields.places(self.stack, self._fixed)
+        nodes, number = torch.unique(places % self.stack.n_nodes, return_inverse=True)
+        return nodes, number, places // self.stack.n_nodes
+
+    @cached_property
+    def _node_of(self) -> Tensor:
+        """The node of the mesh at each degree of freedom, (P,)."""
         order = self.discrete.space.node_dofs
-        node_of = torch.zeros_like(order).index_copy(0, order, torch.arange(len(order)))
-        around, own = (self.stack.sums(self._tables, node_of, own=alone) for alone in (False, True))
-        return around, own
+        return torch.zeros_like(order).index_copy(0, order, torch.arange(len(order)))
+
+    @cached_property
+    def _sums(self) -> tuple[ElementSum, ElementSum, ElementSum]:
+        """Over each patch with its surroundings, over each inner patch, over the mesh."""
+        places = self._node_of[torch.cat([table.dofs for table in self._tables])]
+        places = self.stack.unknowns(places, self.discrete.space.size)
+        whole = ElementSum.of(torch.arange(len(places)), places, self.stack.fields * self.discrete.space.size)
+        around, inner = (stack.sums(self._tables, self._node_of) for stack in (self.stack, self.stack.core))
+        return around, inner, whole
 
 
 def check_mesh(problem: Problem, mesh: object) -> None:
@@ -259,21 +360,37 @@ def check_mesh(problem: Problem, mesh: object) -> None:
     )
 
 
-def _solved(system: GalerkinSystem) -> tuple[Tensor, Tensor]:
-    """Weights (K, N) and status, in unknowns in which each patch's own block is the identity on its range."""
+def _solved(system: GalerkinSystem, symmetric: bool) -> tuple[Tensor, Tensor]:
+    """Weights (K, N) and status, in unknowns in which each patch's own block is the identity on its range.
+
+    Neighbours that overlap can say the same in two ways: a ridge chooses between them, far below any error of the span.
+    Where they can nearly always, rounding leaves the system indefinite or singular: then once more with fewer unknowns.
+
+    Arguments:
+        system: of the weights.
+        symmetric: whether K is.
+    """
+    if not system.right.numel():
+        return system.right, torch.zeros((), dtype=torch.int64)
+    weights, status = _white_solve(system, symmetric, *_LEVELS[0])
+    if int(status) in (SolveStatus.CONVERGED, SolveStatus.NON_FINITE):
+        return weights, status
+    return _white_solve(system, symmetric, *_LEVELS[1])
+
+
+def _white_solve(system: GalerkinSystem, symmetric: bool, rank: float, ridge: float) -> tuple[Tensor, Tensor]:
     from pdesolve.linalg import linear_solve  # solvers load when they are used
 
     count, n = system.right.shape
     with torch.no_grad():
-        whiten, dead = _whitening(system.diagonal)
-    diagonal = whiten.mT @ system.diagonal @ whiten + torch.diag_embed(dead)
+        whiten, dead = _whitening(system.diagonal, rank)
+    diagonal = whiten.mT @ system.diagonal @ whiten + torch.diag_embed(dead + ridge)
     right = (whiten.mT @ system.right.unsqueeze(-1)).squeeze(-1)
     ends = torch.tensor(system.edges, dtype=torch.int64).reshape(-1, 2).T
     upper = whiten[ends[0]].mT @ system.upper @ whiten[ends[1]]
     lower = whiten[ends[1]].mT @ system.lower @ whiten[ends[0]]
-    both = torch.cat([(diagonal - diagonal.mT).detach(), (upper - lower.mT).detach()])
     operator: AbstractLinearOperator
-    if float(both.abs().max()) <= _SYMMETRIC:
+    if symmetric:
         diagonal = 0.5 * (diagonal + diagonal.mT)
         operator = BlockSparseOperator(diagonal, 0.5 * (upper + lower.mT), system.edges, positive_definite=True)
     else:
@@ -283,11 +400,10 @@ def _solved(system: GalerkinSystem) -> tuple[Tensor, Tensor]:
         full = full.index_put((ends[1], ends[0]), lower)
         operator = DenseOperator(full.transpose(1, 2).reshape(count * n, count * n))
     found, report = linear_solve(operator, right.reshape(-1), throw=False)
-    weights = (whiten @ found.reshape(count, n, 1)).squeeze(-1)
-    return weights, report.status
+    return (whiten @ found.reshape(count, n, 1)).squeeze(-1), report.status
 
 
-def _whitening(diagonal: Tensor) -> tuple[Tensor, Tensor]:
+def _whitening(diagonal: Tensor, rank: float) -> tuple[Tensor, Tensor]:
     """T with Tᵀ G T = I on the range of each block's symmetric part, and one for each direction that is left out."""
     symmetric = 0.5 * (diagonal + diagonal.mT)
     sound = symmetric.isfinite().all(-1).all(-1)[:, None, None]
@@ -295,6 +411,6 @@ def _whitening(diagonal: Tensor) -> tuple[Tensor, Tensor]:
     size = symmetric.diagonal(dim1=1, dim2=2)
     scale = torch.where(size > 0, size, 1.0).rsqrt() * (size > 0)
     values, vectors = torch.linalg.eigh(scale.unsqueeze(-1) * symmetric * scale.unsqueeze(-2))
-    kept = values > _RANK * values.amax(1, keepdim=True).clamp_min(1e-300)
+    kept = values > rank * values.amax(1, keepdim=True).clamp_min(1e-300)
     factor = torch.where(kept, values.clamp_min(1e-300).rsqrt(), 0.0)
     return scale.unsqueeze(-1) * vectors * factor.unsqueeze(-2), (~kept).to(diagonal.dtype)

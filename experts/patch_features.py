@@ -32,18 +32,30 @@ class PatchFeatures:
         """Number of features on a mesh of a dimension."""
         return dimension + 2 * len(self.coefficients)
 
-    def make(self, stack: PatchStack, case: Case) -> Tensor:
-        """(S, features)."""
-        columns = [stack.positions]
+    def make(self, stack: PatchStack, case: Case, places: Tensor) -> Tensor:
+        """(n, features) at some of the stacked nodes.
+
+        Arguments:
+            stack: the patches.
+            case: parameters.
+            places: the nodes, (n,).
+        """
+        patch, columns = stack.node_patch[places], [stack.positions[places]]
         for name in self.coefficients:
-            local = self._at_nodes(stack, case, name)[stack.nodes]
-            number = torch.bincount(stack.patch, minlength=stack.count)
-            mean = local.new_zeros(stack.count).index_add(0, stack.patch, local) / number
-            columns += [local.unsqueeze(1), mean[stack.patch].unsqueeze(1)]
+            local = self._at_nodes(stack, case, name)[stack.mesh_nodes]
+            number = torch.bincount(stack.node_patch, minlength=stack.count)
+            mean = local.new_zeros(stack.count).index_add(0, stack.node_patch, local) / number
+            columns += [local[places].unsqueeze(1), mean[patch].unsqueeze(1)]
         return torch.cat(columns, 1)
 
     def _at_nodes(self, stack: PatchStack, case: Case, name: str) -> Tensor:
         value, mesh = case[name], stack.inner.mesh
+        raw = value if isinstance(value, Tensor) else value.case(0)
+        if bool((raw <= 0).any()):
+            raise ValueError(
+                f"the features read the logarithm of {name!r}, which is not positive everywhere: leave out of "
+                "PatchFeatures what may be zero or negative, such as sources"
+            )
         if isinstance(value, Tensor):
             return (torch.log(value) / self.scale).expand(mesh.n_nodes)
         if not isinstance(value, CellValues):

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import abc
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, final
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any, final
 
 import torch
 from torch import Tensor
@@ -14,7 +14,64 @@ from pdesolve.experts.mesh_stack import PatchStack
 from pdesolve.linalg.operators.sparse import SparseOperator
 
 if TYPE_CHECKING:
-    from pdesolve.linalg import AbstractLinearSolver
+    from pdesolve.linalg import AbstractLinearSolver, LinearReport
+
+_SYMMETRIC = 1e-12
+
+
+def is_symmetric(matrix: SparseOperator) -> bool:
+    """Whether the entries are symmetric up to rounding, as assembled."""
+    values, other = matrix.values.detach(), matrix.pattern.transposition
+    return bool((values[other] - values).abs().max() <= _SYMMETRIC * values.abs().max())
+
+
+@dataclass(frozen=True, eq=False)
+class PatchFactors:
+    """K inside the patches, which do not touch each other there, factorised once for all that is solved with it.
+
+    Arguments:
+        free: stacked unknowns inside, without prescribed values, (n,).
+        operator: K there.
+        solver: of it.
+        state: what the solver made of it.
+    """
+
+    free: Tensor
+    operator: SparseOperator
+    solver: AbstractLinearSolver
+    state: Any
+
+    @staticmethod
+    def of(
+        stack: PatchStack, matrix: SparseOperator, fixed: Tensor, solver: AbstractLinearSolver | None
+    ) -> PatchFactors:
+        """Factorise.
+
+        Arguments:
+            stack: the patches.
+            matrix: K, stacked, (S, S).
+            fixed: where values are prescribed, (S,).
+            solver: default ``default_solver``.
+        """
+        from pdesolve.linalg import default_solver  # solvers load when they are used
+
+        free = (~stack.border & ~fixed).nonzero().squeeze(1)
+        inside, kept = stack.part(matrix.pattern, free, free)
+        values = inside.sum(matrix.values[kept])
+        operator = SparseOperator(inside.pattern, values)
+        operator = replace(operator, symmetric=is_symmetric(operator))
+        solver = solver or default_solver(operator)
+        return PatchFactors(free, operator, solver, solver.init(operator.detached()))
+
+    def fixed(self) -> PatchFactors:
+        """The same without gradients to K."""
+        return replace(self, operator=self.operator.detached())
+
+    def solve(self, right: Tensor) -> tuple[Tensor, LinearReport]:
+        """K⁻¹ of right-hand sides (..., n)."""
+        from pdesolve.linalg import linear_solve
+
+        return linear_solve(self.operator, right, self.solver, throw=False, state=self.state)
 
 
 @dataclass(frozen=True, eq=False)
@@ -22,14 +79,20 @@ class PatchFields:
     """Fields on stacked patches.
 
     Arguments:
-        basis: b, (N, S), zero where values are prescribed.
+        basis: b, (N, S) at S stacked unknowns, zero where values are prescribed.
         offset: p, (S,), with the prescribed values.
         status: of the solve, a scalar.
+        factors: of the equation inside the patches, where they were needed.
     """
 
     basis: Tensor
     offset: Tensor
     status: Tensor
+    factors: PatchFactors | None = None
+
+    def at(self, places: Tensor) -> PatchFields:
+        """The fields at some of the stacked unknowns."""
+        return replace(self, basis=self.basis.index_select(1, places), offset=self.offset[places])
 
 
 class AbstractPatchFields(abc.ABC):
@@ -37,6 +100,15 @@ class AbstractPatchFields(abc.ABC):
 
     layers: int
     """Layers of cells around each inner patch on which the fields are made."""
+
+    @abc.abstractmethod
+    def places(self, stack: PatchStack, fixed: Tensor) -> Tensor:
+        """The stacked unknowns for which the network is asked, (n,).
+
+        Arguments:
+            stack: the patches.
+            fixed: where values are prescribed, (S,).
+        """
 
     @abc.abstractmethod
     def make(
@@ -49,7 +121,7 @@ class AbstractPatchFields(abc.ABC):
             matrix: of the equation, stacked, natural conditions included, (S, S).
             load: its right-hand side, (S,), the prescribed values in place as they act on it.
             fixed: where values are prescribed, (S,).
-            seeds: what the network says, (N, S).
+            seeds: what the network says at ``places``, (N, n).
         """
 
 
@@ -60,11 +132,14 @@ class NetworkFields(AbstractPatchFields):
 
     layers = 0
 
+    def places(self, stack: PatchStack, fixed: Tensor) -> Tensor:
+        return (~fixed).nonzero().squeeze(1)
+
     def make(
         self, stack: PatchStack, matrix: SparseOperator, load: Tensor, fixed: Tensor, seeds: Tensor
     ) -> PatchFields:
-        zero = torch.zeros_like(load)
-        return PatchFields(torch.where(fixed, 0.0, seeds), zero, torch.zeros((), dtype=torch.int64))
+        basis = seeds.new_zeros(len(seeds), len(load)).index_copy(1, self.places(stack, fixed), seeds)
+        return PatchFields(basis, torch.zeros_like(load), torch.zeros((), dtype=torch.int64))
 
 
 @final
@@ -84,7 +159,7 @@ class EquationFields(AbstractPatchFields):
         ValueError: layers below one.
 
     Notes:
-        A patch without a border, such as a single one on the whole mesh, is solved outright: its basis is zero.
+        A single patch on the whole mesh has no border and no fields: it is solved outright.
 
     Source: Hou & Wu, J. Comput. Phys. 134 (1997), with their oversampling; Babuška & Lipton, Multiscale Model. Simul. 9
     (2011): the error of the best such traces falls nearly exponentially with their number.
@@ -96,20 +171,23 @@ class EquationFields(AbstractPatchFields):
     def __post_init__(self) -> None:
         positive_int(self.layers, "layers")
 
+    def places(self, stack: PatchStack, fixed: Tensor) -> Tensor:
+        return (stack.border & ~fixed).nonzero().squeeze(1)
+
     def make(
         self, stack: PatchStack, matrix: SparseOperator, load: Tensor, fixed: Tensor, seeds: Tensor
     ) -> PatchFields:
-        from pdesolve.linalg import linear_solve  # solvers load when they are used
-
-        border = stack.border & ~fixed
-        free = (~border & ~fixed).nonzero().squeeze(1)
-        outside = torch.where(border, seeds, 0.0)
-        inside, kept = stack.interior(matrix.pattern, free)
-        values = inside.sum(matrix.values[kept])
-        flipped = values.detach()[inside.pattern.transposition]
-        symmetric = bool((flipped - values.detach()).abs().max() <= 1e-12 * values.detach().abs().max())
-        right = torch.cat([-matrix.mv(outside)[:, free], load[free].unsqueeze(0)])
-        operator = SparseOperator(inside.pattern, values, symmetric=symmetric)
-        found, report = linear_solve(operator, right, self.solver, throw=False)
-        basis = outside.index_copy(1, free, found[:-1])
-        return PatchFields(basis, torch.zeros_like(load).index_copy(0, free, found[-1]), report.status.max())
+        factors = PatchFactors.of(stack, matrix, fixed, self.solver)
+        free, border = factors.free, self.places(stack, fixed)
+        right = load[free].unsqueeze(0)
+        if not len(border):
+            found, report = factors.solve(right)
+            basis = seeds.new_zeros(0, len(load))
+        else:
+            towards, kept = stack.part(matrix.pattern, free, border)
+            outside = SparseOperator(towards.pattern, towards.sum(matrix.values[kept]))
+            found, report = factors.solve(torch.cat([-outside.mv(seeds), right]))
+            basis = seeds.new_zeros(len(seeds), len(load)).index_copy(1, border, seeds)
+            basis = basis.index_copy(1, free, found[:-1])
+        offset = torch.zeros_like(load).index_copy(0, free, found[-1])
+        return PatchFields(basis, offset, report.status.max(), factors)

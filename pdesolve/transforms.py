@@ -36,6 +36,11 @@ def forward_levels() -> int:
     return sum(level.key() == torch._C._functorch.TransformType.Jvp for level in levels)
 
 
+def untransformed(tensor: Tensor) -> bool:
+    """Whether no transform is active, so that a branch may look at the tensor's values."""
+    return not torch._C._functorch.get_interpreter_stack() and not torch._C._functorch.is_legacy_batchedtensor(tensor)
+
+
 def require_one_forward_mode(what: str) -> None:
     """Raise in forward mode over forward mode: torch switches it off within a Function's jvp, a part would be missing.
 

@@ -344,6 +344,16 @@ def test_bad_input() -> None:
         ps.FiniteElements(3)
     with pytest.raises(ValueError, match="belong to no named boundary"):
         ps.MeshDomain(ps.SimplexMesh(mesh.points, mesh.cells, {"left": mesh.boundary("left")}))
+    nowhere = ps.SimplexMesh(mesh.points, mesh.cells, {**mesh.boundaries, "none": torch.empty(0, 2, dtype=torch.int64)})
+    with pytest.raises(ValueError, match="boundary 'none' has no facets"):
+        ps.Problem(ps.Diffusion(), ps.MeshDomain(nowhere), [ps.Dirichlet(0.0), ps.Flux(1.0, on="none")])
+    inner = mesh.facets.corners[(mesh.facets.cells[:, 1] >= 0).nonzero()[:2, 0]]
+    cut = ps.SimplexMesh(mesh.points, mesh.cells, {**mesh.boundaries, "cut": inner})
+    with pytest.raises(ValueError, match="boundary 'cut' has facets between cells"):
+        ps.Problem(ps.Diffusion(), ps.MeshDomain(cut), [ps.Dirichlet(0.0), ps.Flux(1.0, on="cut")])
+    both = {**mesh.boundaries, "left": torch.cat([mesh.boundary("left"), inner])}
+    with pytest.raises(ValueError, match="facets between cells are in left"):
+        ps.MeshDomain(ps.SimplexMesh(mesh.points, mesh.cells, both))
     stretched = ps.Problem(ps.LinearElasticity(), domain, [ps.Neumann(0.0, field="ux"), ps.Neumann(0.0, field="uy")])
     with pytest.raises(ValueError, match="depends on more than ∂u/∂n"):
         ps.FiniteElements().discretise(stretched)
@@ -355,6 +365,8 @@ def test_bad_input() -> None:
         expert({"a": CellValues(a)})
     with pytest.raises(ValueError, match="'a' has 5 values, the mesh 18 cells"):
         expert({"a": CellValues(a[:5])})
+    with pytest.raises(ValueError, match="'a' has no cases"):
+        expert({"a": CellValues(torch.ones(0, mesh.n_cells))})
     with pytest.raises(ValueError, match="unknown parameter 'aa'"):
         expert({"aa": 1.0})
     with pytest.raises(TypeError, match="on a box"):
@@ -364,3 +376,81 @@ def test_bad_input() -> None:
         ps.generic_frame(good)
     with pytest.raises(ValueError, match="axes"):
         ps.FiniteElements().discretise(ps.Problem(ps.Diffusion(axes="x"), domain, [ps.Dirichlet(0.0)]))
+
+
+@pytest.mark.parametrize("order", [1, 2])
+def test_prescribed_values_at_nodes(order: int) -> None:
+    """A linear function, given by its values at the nodes, is solved for exactly; gradients reach the values."""
+    mesh = square(5)
+    walls = tuple(mesh.boundaries)
+    problem = ps.Problem(ps.Diffusion(), ps.MeshDomain(mesh), [ps.Dirichlet(lambda g: g, on=walls)], {"g": 0.0})
+    g = (1 + 2 * mesh.points[:, 0] - mesh.points[:, 1]).requires_grad_()
+    found = ps.Classical(ps.FiniteElements(order)).on(problem)({"g": ps.NodeValues(g)}).field.values[0, 0]
+    assert torch.allclose(found, g, atol=1e-12)
+    (slope,) = torch.autograd.grad(found.sum(), g)
+    assert float(slope.sum()) == pytest.approx(mesh.n_nodes)  # one more on the boundary is one more everywhere
+
+
+def test_prescribed_values_at_the_nodes_of_curved_cells() -> None:
+    """Middles of edges count: u = x² - y² of the disk."""
+    disk = pytest.importorskip("skfem").MeshTri2.init_circle(3)
+    mesh = ps.SimplexMesh.from_skfem(disk.with_boundaries({"rim": lambda x: x[0] < 9}))
+    problem = ps.Problem(ps.Diffusion(), ps.MeshDomain(mesh), [ps.Dirichlet(lambda g: g, on="rim")], {"g": 0.0})
+    exact = mesh.points[:, 0] ** 2 - mesh.points[:, 1] ** 2
+    found = ps.Classical(ps.FiniteElements(2)).on(problem)({"g": ps.NodeValues(exact)}).field.values[0, 0]
+    assert float((found - exact).abs().max()) < 1e-3
+
+
+def test_prescribed_values_of_cells_are_refused() -> None:
+    mesh = square(3)
+    problem = ps.Problem(
+        ps.Diffusion(), ps.MeshDomain(mesh), [ps.Dirichlet(lambda g: g, on=tuple(mesh.boundaries))], {"g": 0.0}
+    )
+    with pytest.raises(ValueError, match="reads 'g', which has one value for each cell"):
+        ps.Classical(ps.FiniteElements(1)).on(problem)({"g": CellValues(torch.ones(mesh.n_cells))})
+
+
+def test_robin_coefficients_may_be_fields() -> None:
+    """Fields of one value are numbers; gradients reach the heat transfer at the nodes of the wall alone."""
+    mesh = square(4)
+    conditions = [
+        ps.Robin(lambda g: g, alpha=lambda h: h, on="left"),
+        ps.Neumann(0.0, on=("right", "bottom", "top")),
+    ]
+    problem = ps.Problem(ps.Diffusion(f=1.0), ps.MeshDomain(mesh), conditions, {"g": 0.0, "h": 1.0})
+    expert = ps.Classical(ps.FiniteElements(2)).on(problem)
+    h = torch.full((mesh.n_nodes,), 2.0, dtype=torch.float64, requires_grad=True)
+    g = CellValues(torch.ones(mesh.n_cells, dtype=torch.float64))
+    found = expert({"h": NodeValues(h), "g": g}).field.values
+    torch.testing.assert_close(found, expert({"h": 2.0, "g": 1.0}).field.values)
+    (slope,) = torch.autograd.grad(found.sum(), h)
+    wall = torch.isin(torch.arange(mesh.n_nodes), mesh.boundary_nodes("left"))
+    assert bool((slope[wall] != 0).all())
+    assert bool((slope[~wall] == 0).all())
+
+
+def test_curved_boundaries_keep_the_order() -> None:
+    """Quadratic cells around a disk: order 3 in L² with eˣ sin y prescribed; Robin and Flux alike find 2 - r²."""
+    skfem = pytest.importorskip("skfem")
+    errors, gaps = [], []
+    for n in (2, 3):
+        mesh = ps.SimplexMesh.from_skfem(skfem.MeshTri2.init_circle(n).with_boundaries({"rim": lambda x: x[0] < 9}))
+        domain = ps.MeshDomain(mesh)
+
+        def exact(x: Tensor, y: Tensor) -> Tensor:
+            return torch.exp(x) * torch.sin(y)
+
+        problem = ps.Problem(ps.Diffusion(), domain, [ps.Dirichlet(exact, on="rim")])
+        discrete = ps.FiniteElements(2).discretise(problem)
+        (case,) = cases_of(problem, {})
+        u, _ = solve_steady(discrete, case)
+        table = discrete.space.cells
+        gap = table.at(u, ("",))[0] - exact(table.coordinates["x"], table.coordinates["y"])
+        errors.append(float((gap.square() * table.weights).sum().sqrt()))
+        robin = ps.Problem(ps.Diffusion(f=4.0), domain, [ps.Robin(-1.0, on="rim")])
+        flux = ps.Problem(ps.Diffusion(f=4.0), domain, [ps.Flux(-1.0, alpha=1.0, on="rim")])
+        solved = [ps.Classical(ps.FiniteElements(2)).on(p)({}).field.values[0, 0] for p in (robin, flux)]
+        torch.testing.assert_close(*solved)
+        gaps.append(float((solved[0] - (2 - mesh.points.square().sum(1))).abs().max()))
+    assert math.log2(errors[0] / errors[1]) > 2.9
+    assert math.log2(gaps[0] / gaps[1]) > 2.5

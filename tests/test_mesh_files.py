@@ -137,6 +137,18 @@ def test_points_of_no_cell_go_and_inverted_cells_are_turned() -> None:
     assert bool((mesh.measures > 0).all())
 
 
+def test_points_of_no_cell_may_be_anywhere() -> None:
+    """Even at NaN; facets keep their nodes in the new numbers."""
+    points = np.concatenate([[[np.nan] * 3], POINTS, [[0.0, 0.0, 5.0]]])
+    cells = [("line", [[1, 2]]), ("triangle", CELLS + 1)]
+    mesh = from_meshio(plate(points=points, cells=cells, cell_sets={"bottom": [[0], []]}))
+    assert mesh.n_nodes == 5
+    assert mesh.boundary_nodes("bottom").tolist() == [0, 1]
+    lost = plate(points=points, cells=[("line", [[1, 6]]), cells[1]], cell_sets={"bottom": [[0], []]})
+    with pytest.raises(ValueError, match="nodes that no cell uses"):
+        from_meshio(lost)
+
+
 def test_a_name_without_cells_is_said(caplog: pytest.LogCaptureFixture) -> None:
     with caplog.at_level(logging.WARNING):
         from_meshio(plate(field_data={"outlet": np.array([4, 1])}))
@@ -158,6 +170,14 @@ FAULTS: dict[str, tuple[Callable[[], Any], str]] = {
     "22 quadrilaterals": (lambda: plate(cells=[("quad", [[0, 1, 2, 3]])]), r"1 quad"),
     "23 out of range": (lambda: plate(cells=[("triangle", CELLS + 5)]), "0 to 4"),
     "23 from one": (lambda: plate(cells=[("triangle", CELLS + 1)]), "from 1 to 5.*subtract 1"),
+    "23 facets of a set": (
+        lambda: plate(cells=[("line", [[0, 1]]), ("triangle", CELLS)], cell_sets={"edge": [[7], []]}),
+        "a set of facets must lie in 0 to 0",
+    ),
+    "23 boundary": (
+        lambda: plate(cells=[("line", [[0, 9]]), ("triangle", CELLS)], cell_sets={"edge": [[0], []]}),
+        "facets of 'edge' must lie in 0 to 4",
+    ),
     "23 negative": (lambda: plate(cells=[("triangle", CELLS - 1)]), "got -1"),
     "24 NaN": (lambda: plate(points=np.where(POINTS == 0.5, np.nan, POINTS)), r"finite.*first 4|plane"),
     "24 infinite": (lambda: plate(points=np.where(POINTS == 0.5, np.inf, POINTS)), "finite"),

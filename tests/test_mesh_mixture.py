@@ -11,6 +11,8 @@ from torch import Tensor
 
 import pdesolve as ps
 from pdesolve import CellValues, SolveStatus
+from pdesolve.discretization.finite_elements.method import cases_of
+from pdesolve.reference import bracket
 
 MESH = square(24)
 
@@ -151,7 +153,7 @@ def test_bad_input() -> None:
         ps.MeshMixture(problem, torch.nn.Identity(), ps.domains.graph_decomposition(square(3), 2))
     patches = ps.domains.graph_decomposition(MESH, 2)
     nonlinear = problem_on(MESH, ps.DivergenceForm(lambda f, c, p: (f.u.x, f.u.y), lambda f, c, p: f.u**3))
-    with pytest.raises(ValueError, match="linear steady problems of one field"):
+    with pytest.raises(ValueError, match="linear steady problems"):
         ps.MeshMixture(nonlinear, torch.nn.Identity(), patches)
     with pytest.raises(ValueError, match="elements of order 2 on a mesh of order 1"):
         ps.MeshMixture(problem, torch.nn.Identity(), patches, method=ps.FiniteElements(2))
@@ -178,3 +180,271 @@ def test_the_field_keeps_its_name() -> None:
     exact = ps.Classical(ps.FiniteElements(1)).on(problem)({})
     assert found.field.names == exact.field.names == ("T",)
     assert relative(found.field.component("T"), exact.field.component("T")) < 1e-2
+
+
+def test_more_fields_than_small_patches_need() -> None:
+    """Neighbours of a hundred nodes that overlap can say the same in many ways: the system is singular to rounding."""
+    mesh = bracket(2)
+    conditions = [ps.Dirichlet(0.0, on="base_hole"), ps.Flux(1.0, on="flange_hole")]
+    conditions += [ps.Flux(0.0, alpha=0.1, on=("bottom", "outside"))]
+    problem = ps.Problem(ps.Diffusion(axes="xyz"), ps.MeshDomain(mesh), conditions)
+    a = {"a": ps.RandomInclusions(mesh, 10)(4, torch.Generator().manual_seed(1))}
+    expert = mixture(problem, 16, 32, features=ps.PatchFeatures(("a",)), fields=ps.EquationFields(2))
+    exact = ps.Classical(ps.FiniteElements(1)).on(problem)(a).field.values
+    assert relative(expert(a).field.values, exact) < 1e-4
+
+
+def test_fields_ask_the_network_only_where_they_read_it() -> None:
+    expert = mixture(problem_on(MESH), 4, 6)
+    (case,) = cases_of(expert.problem, {})
+    fixed = expert.discrete.fixed
+    free_border = expert.stack.border & ~torch.isin(expert.stack.nodes, fixed)
+    assert expert.seeds(case).shape == (6, int(free_border.sum()))
+    assert expert.seeds(case).shape[1] < len(expert.stack.nodes) / 3
+
+
+def bumps(mesh: ps.SimplexMesh, n: int, generator: torch.Generator) -> ps.NodeValues:
+    """Smooth random fields of both signs."""
+    waves = 3 * torch.randn(n, 4, mesh.space_dimension, generator=generator, dtype=torch.float64)
+    phases = 6 * torch.rand(n, 4, 1, generator=generator, dtype=torch.float64)
+    return ps.NodeValues(torch.sin(waves @ mesh.points.T + phases).sum(1))
+
+
+def many_sided() -> ps.MeshFamily:
+    """Coefficient, source, wall temperature and heat flux vary."""
+    conditions = [
+        ps.Dirichlet(lambda wall, x: wall * (1 + x), on="left"),
+        ps.Robin(lambda outside: outside, beta=0.5, on="right"),
+        ps.Flux(lambda heat, x: heat * x, on=("bottom", "top")),
+    ]
+    parameters = {"wall": 0.0, "outside": 1.0, "heat": 0.0}
+    problem = ps.Problem(ps.Diffusion(f=1.0), ps.MeshDomain(MESH), conditions, parameters)
+    fields = {
+        "a": lambda n, generator: CellValues(
+            torch.stack([inclusions(MESH, int(torch.randint(9999, (1,), generator=generator))) for _ in range(n)])
+        ),
+        "f": lambda n, generator: bumps(MESH, n, generator),
+        "wall": lambda n, generator: bumps(MESH, n, generator),
+        "heat": lambda n, generator: bumps(MESH, n, generator),
+    }
+    return ps.MeshFamily(problem, fields, {"outside": ps.Uniform(-1.0, 1.0)})
+
+
+def test_a_family_of_coefficients_sources_and_boundary_values() -> None:
+    family = many_sided()
+    expert = mixture(family.problem, 6, 24, features=ps.PatchFeatures(("a",)))
+    ps.train(expert, family, ps.TrainingSettings(steps=2, batch=2), seed=0)
+    held_out = family.sample(3, torch.Generator().manual_seed(77))
+    exact = ps.Classical(ps.FiniteElements(1)).on(family.problem)(held_out).field.values
+    found = expert(held_out).field.values
+    for one, other in zip(found, exact, strict=True):
+        assert relative(one, other) < 1e-3
+    assert relative(exact[0], exact[1]) > 0.1  # the cases are different ones
+
+
+def test_numbers_alone_may_vary() -> None:
+    problem = many_sided().problem
+    family = ps.ProblemFamily(problem, {name: ps.Uniform(0.5, 2.0) for name in ("a", "f", "wall", "outside", "heat")})
+    expert = mixture(problem, 6, 24, features=ps.PatchFeatures(("a",)))
+    ps.train(expert, family, ps.TrainingSettings(steps=1, batch=2), seed=0)
+    held_out = family.sample(3, torch.Generator().manual_seed(77))
+    exact = ps.Classical(ps.FiniteElements(1)).on(problem)(held_out).field.values
+    assert relative(expert(held_out).field.values, exact) < 1e-3
+
+
+def test_features_of_what_is_not_positive_are_refused() -> None:
+    family = many_sided()
+    expert = mixture(family.problem, 4, 4, features=ps.PatchFeatures(("f",)))
+    with pytest.raises(ValueError, match="logarithm of 'f'"):
+        expert(family.sample(4, torch.Generator().manual_seed(0)))
+
+
+def free_of_walls(source: float, mesh: ps.SimplexMesh = MESH) -> ps.MeshMixture:
+    """Heated from below and above by 2 x - 1, no value prescribed."""
+    conditions = [ps.Flux(lambda x: 2 * x - 1, on=("bottom", "top")), ps.Neumann(0.0, on=("left", "right"))]
+    problem = ps.Problem(ps.Diffusion(f=source), ps.MeshDomain(mesh), conditions)
+    return mixture(problem, 6, 20, fields=ps.EquationFields(2))
+
+
+def test_pure_neumann_up_to_a_constant() -> None:
+    expert = free_of_walls(0.0)
+    found = expert({}).field.values
+    assert float(found.mean().abs()) < 1e-12
+    exact = ps.Classical(ps.FiniteElements(1)).on(expert.problem)({}).field.values
+    assert relative(found, exact) < 1e-3
+    status = free_of_walls(1.0)({}, throw=False).status
+    assert set(status[0].tolist()) == {int(SolveStatus.INCOMPATIBLE)}
+
+
+def test_a_little_heat_transfer_determines_the_level() -> None:
+    """Newton's law with α = 1e-6 beside conductivities of 1e-4 to 1e4."""
+    walls = tuple(MESH.boundaries)
+    problem = ps.Problem(ps.Diffusion(f=1.0), ps.MeshDomain(MESH), [ps.Flux(0.0, alpha=1e-6, on=walls)])
+    a = {"a": CellValues(inclusions(MESH, 4) ** 2.3)}
+    exact = ps.Classical(ps.FiniteElements(1)).on(problem)(a).field.values
+    assert float(exact.mean()) == pytest.approx(1 / 4e-6, rel=1e-2)
+    assert relative(mixture(problem, 6, 20, fields=ps.EquationFields(2))(a).field.values, exact) < 1e-2
+
+
+def two_squares(names: dict[str, tuple[str, ...]]) -> ps.SimplexMesh:
+    """Two squares that do not touch; boundaries joined from those of the first and, with "2", of the second."""
+    one = square(12)
+    points = torch.cat([one.points, one.points + torch.tensor([1.5, 0.0], dtype=torch.float64)])
+    sides = {**one.boundaries, **{name + "2": rows + one.n_nodes for name, rows in one.boundaries.items()}}
+    joined = {name: torch.cat([sides[side] for side in parts]) for name, parts in names.items()}
+    return ps.SimplexMesh(points, torch.cat([one.cells, one.cells + one.n_nodes]), joined)
+
+
+@pytest.mark.parametrize("coupling", [ps.BlendedPatches(), ps.TiedPatches()])
+def test_each_part_of_a_mesh_is_solved(coupling: Any) -> None:
+    mesh = two_squares(
+        {
+            "left": ("left", "left2"),
+            "right": ("right", "right2"),
+            "bottom": ("bottom", "bottom2"),
+            "top": ("top", "top2"),
+        }
+    )
+    problem = problem_on(mesh)
+    exact = ps.Classical(ps.FiniteElements(1)).on(problem)({}).field.values
+    for patches in (1, 2, 6):  # the whole, one for each part, more
+        assert relative(mixture(problem, patches, 16, coupling=coupling)({}).field.values, exact) < 5e-3
+
+
+def test_a_part_that_floats_is_singular() -> None:
+    rest = ("right", "bottom", "top", "left2", "right2", "bottom2", "top2")
+    mesh = two_squares({"left": ("left",), "rest": rest})
+    problem = ps.Problem(
+        ps.Diffusion(), ps.MeshDomain(mesh), [ps.Dirichlet(1.0, on="left"), ps.Neumann(0.0, on="rest")]
+    )
+    for expert in (
+        mixture(problem, 6, 16, fields=ps.EquationFields(1)),
+        ps.Classical(ps.FiniteElements(1)).on(problem),
+    ):
+        status = expert({}, throw=False).status
+        assert set(status.flatten().tolist()) == {int(SolveStatus.SINGULAR)}
+
+
+@pytest.mark.gpu
+def test_results_go_where_the_inputs_are() -> None:
+    """The network on a GPU, its sparse solves on the CPU."""
+    family = many_sided()
+    expert = mixture(family.problem, 4, 8, features=ps.PatchFeatures(("a",)))
+    case = family.sample(2, torch.Generator().manual_seed(3))
+    here = expert(case).field.values
+    ps.train(expert.cuda(), family, ps.TrainingSettings(steps=1, batch=1), seed=0)
+    expert = mixture(family.problem, 4, 8, features=ps.PatchFeatures(("a",))).cuda()
+    there = {name: value.to("cuda") for name, value in case.items()}
+    for made in (expert, ps.Classical(ps.FiniteElements(1)).on(family.problem)):
+        solution = made(there)
+        assert solution.field.values.device.type == solution.status.device.type == "cuda"
+    assert relative(expert(there).field.values.cpu(), here) < 1e-8
+
+
+class Elsewhere(torch.nn.Module):
+    """In place of a network on another device: works in float32."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.linear = torch.nn.Linear(2, 8)
+
+    def forward(self, x: Tensor) -> Tensor:
+        out: Tensor = torch.tanh(self.linear(x.float()))
+        return out
+
+
+def test_a_network_in_another_precision() -> None:
+    problem = problem_on(MESH)
+    expert = ps.MeshMixture(problem, Elsewhere(), ps.domains.graph_decomposition(MESH, 4))
+    assert expert({}).field.values.dtype == torch.float64
+    rows, _ = expert.residual({}, torch.Generator())
+    rows["equation"].sum().backward()
+    assert all(bool(p.grad.abs().sum() > 0) for p in expert.parameters() if p.grad is not None)
+    assert expert.network.linear.weight.grad is not None
+
+
+def beam(mesh: ps.SimplexMesh, axes: str) -> ps.Problem:
+    """Clamped at the left, pulled and bent at the right, under its weight."""
+    names = ("ux", "uy", "uz")[: len(axes)]
+    rest = tuple(name for name in mesh.boundaries if name not in ("left", "right"))
+    force = (0.0, -1.0, 0.0)[: len(axes)]
+    conditions = [ps.Dirichlet(0.0, field=name, on="left") for name in names]
+    conditions += [ps.Flux(0.5 if name == "ux" else 0.2, field=name, on="right") for name in names]
+    conditions += [ps.Flux(0.0, field=name, on=rest) for name in names]
+    return ps.Problem(ps.LinearElasticity(force=force, axes=axes), ps.MeshDomain(mesh), conditions)
+
+
+@pytest.mark.parametrize(
+    ("make", "axes", "coupling", "bound"),
+    [
+        (lambda: square(20), "xy", ps.BlendedPatches(2), 3e-4),
+        (lambda: square(20), "xy", ps.TiedPatches(), 1e-2),
+        (lambda: cube(6), "xyz", ps.BlendedPatches(2), 3e-4),
+        (lambda: cube(6), "xyz", ps.TiedPatches(), 0.15),
+    ],
+)
+def test_elasticity(make: Any, axes: str, coupling: Any, bound: float) -> None:
+    """Displacements by experts whose fields are in equilibrium; stiffness jumps between cells."""
+    mesh = make()
+    problem = beam(mesh, axes)
+    network = ps.CoordinateNetwork(len(axes), 24 * len(axes), generator=torch.Generator().manual_seed(0), widths=(32,))
+    patches = ps.domains.graph_decomposition(mesh, 5)
+    expert = ps.MeshMixture(problem, network, patches, coupling=coupling, fields=ps.EquationFields(3))
+    case = {"shear": CellValues(inclusions(mesh, 2).clamp(0.2, 5.0))}
+    found = expert(case)
+    exact = ps.Classical(ps.FiniteElements(1)).on(problem)(case)
+    assert found.field.values.shape == exact.field.values.shape
+    assert found.field.names == exact.field.names
+    assert relative(found.field.values, exact.field.values) < bound
+    rows, _ = expert.residual(case, torch.Generator())
+    rows["equation"].sum().backward()
+    assert all(p.grad is not None and bool(p.grad.isfinite().all()) for p in network.parameters())
+
+
+def test_gradients_with_two_fields() -> None:
+    mesh = square(5)
+    problem = beam(mesh, "xy")
+    network = ps.CoordinateNetwork(2, 6, generator=torch.Generator().manual_seed(0), widths=(8,))
+    patches = ps.domains.graph_decomposition(mesh, 3)
+    expert = ps.MeshMixture(problem, network, patches, coupling=ps.BlendedPatches(1), fields=ps.EquationFields(1))
+    (case,) = cases_of(problem, {})
+    shear = inclusions(mesh, 1).clamp(0.5, 2.0).requires_grad_()
+    seeds = expert.seeds(case).detach().requires_grad_()
+
+    def solved(shear: Tensor, seeds: Tensor) -> Tensor:
+        return expert.solve({**case, "shear": CellValues(shear)}, seeds).u
+
+    assert torch.autograd.gradcheck(solved, (shear, seeds), fast_mode=True, atol=1e-6)
+
+
+def test_elasticity_without_support_is_singular() -> None:
+    mesh = square(12)
+    pushed = [ps.Flux(0.1, field=name, on=tuple(mesh.boundaries)) for name in ("ux", "uy")]
+    problem = ps.Problem(ps.LinearElasticity(), ps.MeshDomain(mesh), pushed)
+    network = ps.CoordinateNetwork(2, 16, generator=torch.Generator().manual_seed(0), widths=(8,))
+    expert = ps.MeshMixture(problem, network, ps.domains.graph_decomposition(mesh, 6), fields=ps.EquationFields(1))
+    assert set(expert({}, throw=False).status.flatten().tolist()) == {int(SolveStatus.SINGULAR)}
+
+
+def test_outputs_are_a_multiple_of_the_fields() -> None:
+    mesh = square(5)
+    network = ps.CoordinateNetwork(2, 7, generator=torch.Generator().manual_seed(0), widths=(8,))
+    expert = ps.MeshMixture(beam(mesh, "xy"), network, ps.domains.graph_decomposition(mesh, 3))
+    with pytest.raises(ValueError, match="7 outputs for 2 fields"):
+        expert({})
+
+
+def test_a_zero_problem_and_units_of_any_size() -> None:
+    """u = 0 has no jumps; lengths in micrometres or kilometres change nothing."""
+    still = ps.Problem(ps.Diffusion(), ps.MeshDomain(MESH), [ps.Dirichlet(0.0)])
+    solution = mixture(still, 4, 8)({})
+    assert float(solution.field.values.abs().max()) == float(solution.stats["jump"]) == 0.0
+    levels = []
+    for size in (1e-6, 1.0, 1e6):
+        mesh = ps.SimplexMesh(MESH.points * size, MESH.cells, MESH.boundaries)
+        pde = ps.Diffusion(a=1e-12, f=1e-12 / size**2)
+        insulated = [ps.Dirichlet(0.0, on="left"), ps.Neumann(0.0, on=("right", "bottom", "top"))]
+        problem = ps.Problem(pde, ps.MeshDomain(mesh), insulated)
+        levels.append(mixture(problem, 4, 12, fields=ps.EquationFields(2))({}).field.values)
+    assert relative(levels[0], levels[1]) < 1e-6
+    assert relative(levels[2], levels[1]) < 1e-6

@@ -169,3 +169,32 @@ def test_the_default_bracket_has_twenty_thousand_nodes() -> None:
     mesh = bracket()
     assert mesh.n_nodes >= 20_000
     assert len(mesh.boundaries) >= 3
+
+
+@pytest.mark.parametrize("count", [2, 6, 9])
+def test_many_nodes_that_hang_on_one_facet_are_found(count: int) -> None:
+    """One triangle above a line, many below it."""
+    x = torch.linspace(0, 1, count + 1, dtype=torch.float64)
+    below = torch.stack([x[:-1] + 0.5 / count, torch.full_like(x[:-1], -0.1)], 1)
+    top = torch.tensor([[0.5, 1.0]], dtype=torch.float64)
+    points = torch.cat([torch.stack([x, torch.zeros_like(x)], 1), top, below])
+    cells = [[0, count, count + 1]] + [[i, count + 2 + i, i + 1] for i in range(count)]
+    with pytest.raises(ValueError, match=rf"hangs: it lies on the facet \[0, {count}\]"):
+        check_conforming(SimplexMesh(points, torch.tensor(cells)))
+
+
+def test_named_facets_turn_outwards_however_they_are_given(mesh: SimplexMesh) -> None:
+    """Corners in any order; facets of the boundary turn away from their cell."""
+    generator = torch.Generator().manual_seed(0)
+    mesh = with_boundaries(mesh, {"outside": lambda p: torch.ones(len(p), dtype=torch.bool)})
+    corners = mesh.boundary("outside")[:, : mesh.dimension]
+    mixed = corners.gather(1, torch.rand(corners.shape, generator=generator).argsort(1))
+    again = SimplexMesh(mesh.points, mesh.cells, {"outside": mixed}).boundary("outside")
+    assert torch.equal(again.sort(1).values, mesh.boundary("outside").sort(1).values)
+    place = mesh.points[again[:, : mesh.dimension]]
+    sides = place[:, 1:] - place[:, :1]
+    normal = torch.linalg.cross(sides[:, 0], sides[:, 1]) if mesh.dimension == 3 else sides[:, 0].flip(1)
+    normal = normal if mesh.dimension == 3 else normal * torch.tensor([1.0, -1.0], dtype=torch.float64)
+    cell = mesh.facets.cells[mesh.facet_index("outside"), 0]
+    outwards = place.mean(1) - mesh.points[mesh.corners[cell]].mean(1)
+    assert bool(((normal * outwards).sum(1) > 0).all())

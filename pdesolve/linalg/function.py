@@ -24,13 +24,13 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from pdesolve.linalg.checks import guarded
+from pdesolve.linalg.checks import guarded, largest_entry
 from pdesolve.linalg.linear_solver import AbstractLinearSolver, LinearResult, NullSpace
 from pdesolve.linalg.operators.abstract import AbstractLinearOperator
 from pdesolve.linalg.operators.dense import DenseOperator
 from pdesolve.linalg.pullback import directional, pullback
 from pdesolve.status import SolveStatus, raise_unless_converged
-from pdesolve.transforms import require_one_forward_mode
+from pdesolve.transforms import require_one_forward_mode, untransformed
 
 _log = logging.getLogger(__name__)
 
@@ -125,7 +125,7 @@ class System:
         if null is not None:
             outside = null.right if self.transposed else null.left
             b = b - outside * (outside * b).sum(-1, keepdim=True)
-        largest = b.abs().amax(-1, keepdim=True)
+        largest = largest_entry(b).unsqueeze(-1)
         usable = largest.isfinite() & (largest > 0)
         scale = torch.where(usable, largest, 1.0).log2().floor().exp2()
         return b / scale, scale
@@ -195,9 +195,14 @@ class _LinearSolve(torch.autograd.Function):
 
 def _derived_solve(system: System, rhs: Tensor, status: Tensor, tensors: tuple[Tensor, ...]) -> Tensor:
     """A solve for a derivative, zero for members whose solve failed."""
-    good = (status == SolveStatus.CONVERGED).unsqueeze(-1)
-    value, reached = solve(system, torch.where(good, rhs, 0.0), tensors)
-    return torch.where((reached == SolveStatus.CONVERGED).unsqueeze(-1), value, 0.0)
+    value, reached = solve(system, _zeroed(rhs, status), tensors)
+    return _zeroed(value, reached)
+
+
+def _zeroed(x: Tensor, status: Tensor) -> Tensor:
+    """x with zero in place of the members that failed."""
+    good = status == SolveStatus.CONVERGED
+    return x if untransformed(good) and bool(good.all()) else torch.where(good.unsqueeze(-1), x, 0.0)
 
 
 def _members(tensor: Tensor, dim: int | None, count: int) -> list[Tensor]:

@@ -7,8 +7,9 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-from pdesolve.condition import FaceCondition, FluxCondition, value_at
+from pdesolve.condition import FaceCondition, FluxCondition, arguments, value_at
 from pdesolve.discretization.finite_elements.element_table import ElementTable
+from pdesolve.discretization.finite_elements.space import FiniteElementSpace
 from pdesolve.discretization.finite_elements.weak_form import (
     Case,
     Density,
@@ -19,6 +20,7 @@ from pdesolve.discretization.finite_elements.weak_form import (
     points_at,
     variables,
 )
+from pdesolve.domains.mesh_values import NodeValues
 from pdesolve.namespace import Namespace
 from pdesolve.pde.divergence_form import AbstractDivergenceForm
 
@@ -104,8 +106,7 @@ def check_normal(
 def prescribed(
     conditions: Sequence[FaceCondition],
     places: Sequence[Tensor],
-    locations: Tensor,
-    axes: Sequence[str],
+    space: FiniteElementSpace,
     case: Case,
     time: float | None,
 ) -> list[Tensor]:
@@ -114,24 +115,27 @@ def prescribed(
     Arguments:
         conditions: with β = 0.
         places: their degrees of freedom.
-        locations: of all degrees of freedom, (n, d).
+        space: whose they are.
 
     Raises:
-        ValueError: a value that reads a field of coefficients.
+        ValueError: a value that reads one value for each cell, which has none on a boundary.
     """
     numbers = {name: value for name, value in case.items() if isinstance(value, Tensor)}
     found = []
     for condition, dofs in zip(conditions, places, strict=True):
-        there = locations[dofs]
-        points = dict(zip(axes, there.unbind(1), strict=True))
+        there = space.locations[dofs]
+        points = dict(zip(space.mesh.axes, there.unbind(1), strict=True))
         if time is not None:
             points["t"] = torch.full_like(there[:, 0], time)
-        try:
-            value, alpha = (value_at(v, {**points, **numbers}) for v in (condition.value, condition.alpha))
-        except KeyError as error:
-            raise ValueError(
-                f"the Dirichlet value on {condition.boundary!r} reads {error}, which is a field of coefficients: "
-                "it may read coordinates and numbers"
-            ) from error
-        found.append(plain(value, there[:, 0]) / plain(alpha, there[:, 0]))
+        read = {name for v in (condition.value, condition.alpha) for name in arguments(v)}
+        for name in read & case.keys() - numbers.keys():
+            value = case[name]
+            if not isinstance(value, NodeValues):
+                raise ValueError(
+                    f"the Dirichlet value on {condition.boundary!r} reads {name!r}, which has one value for each cell: "
+                    "it may read coordinates, numbers and NodeValues"
+                )
+            points[name] = space.at_dofs(value.case(0))[dofs]
+        given, alpha = (value_at(v, {**points, **numbers}) for v in (condition.value, condition.alpha))
+        found.append(plain(given, there[:, 0]) / plain(alpha, there[:, 0]))
     return found

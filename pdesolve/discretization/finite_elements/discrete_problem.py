@@ -107,8 +107,7 @@ class DiscreteProblem:
 
     def lifted(self, u: Tensor, case: Case, time: float | None) -> Tensor:
         """u with the prescribed values put in, (field * n,); differentiable."""
-        axes, where = self.space.mesh.axes, self.space.locations
-        values = prescribed(self._values, self._places, where, axes, case, time)
+        values = prescribed(self._values, self._places, self.space, case, time)
         for condition, dofs, value in zip(self._values, self._places, values, strict=True):
             u = u.index_put((dofs + self._offset(condition.field),), value.to(u.dtype))
         return u

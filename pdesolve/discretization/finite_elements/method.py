@@ -76,14 +76,23 @@ def cases_of(problem: Problem, parameters: Mapping[str, Tensor | float | Abstrac
     for name, value in fields.items():
         value.check(mesh, name)
     sizes = {name: v.batch for name, v in fields.items()} | {name: len(v) for name, v in values.items()}
+    for name, size in sizes.items():
+        if not size:
+            raise ValueError(f"{name!r} has no cases, its batch is empty: give at least one")
     batches = {n for n in sizes.values() if n != 1}
     if len(batches) > 1:
         raise ValueError(f"parameters have different batch lengths: {sizes}")
     batch = max(sizes.values(), default=1)
     return [
         {
-            **{name: v[i if len(v) > 1 else 0].double() for name, v in values.items()},
+            **{name: v[i if len(v) > 1 else 0].to("cpu", torch.float64) for name, v in values.items()},
             **{name: replace(v, values=v.case(i).to("cpu", torch.float64)) for name, v in fields.items()},
         }
         for i in range(batch)
     ]
+
+
+def device_of_inputs(parameters: Mapping[str, Tensor | float | AbstractMeshValues] | None) -> torch.device:
+    """Where the tensors and fields among parameters are: that of the first, the CPU without any."""
+    found = (v.device for v in (parameters or {}).values() if isinstance(v, Tensor | AbstractMeshValues))
+    return next(found, torch.device("cpu"))

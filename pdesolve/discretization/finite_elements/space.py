@@ -110,6 +110,32 @@ class FiniteElementSpace:
         order = skfem_order(self.mesh)
         return torch.empty_like(order).scatter(0, order, torch.arange(len(order)))
 
+    def at_dofs(self, nodal: Tensor) -> Tensor:
+        """Values at the nodes of the mesh at the degrees of freedom: the same where these are the nodes, else linear.
+
+        Arguments:
+            nodal: (..., P).
+
+        Returns:
+            (..., n).
+        """
+        if self.order == self.mesh.order:
+            return nodal.index_copy(-1, self.node_dofs.to(nodal.device), nodal)
+        corners, shares = self._interpolation
+        return (nodal[..., corners.to(nodal.device)] * shares.to(nodal.device)).sum(-1)
+
+    @cached_property
+    def _interpolation(self) -> tuple[Tensor, Tensor]:
+        """Corners of a cell that has a degree of freedom, and its barycentric coordinates there, (n, d + 1) each."""
+        local = torch.as_tensor(np.asarray(self.element.doflocs, dtype=np.float64))  # (L, d)
+        local = torch.cat([1 - local.sum(1, keepdim=True), local], 1)
+        dofs = self.cells.dofs
+        cell = torch.zeros(self.size, dtype=torch.int64)
+        place = torch.zeros(self.size, dtype=torch.int64)
+        for i, column in enumerate(dofs.unbind(1)):
+            cell[column], place[column] = torch.arange(len(dofs)), i
+        return self.cells.corners[cell], local[place]
+
     def at_nodes(self, u: Tensor) -> Tensor:
         """The values at the nodes of the mesh, (..., n) -> (..., P)."""
         return u[..., self.node_dofs.to(u.device)]

@@ -17,7 +17,7 @@ from dataclasses import dataclass, replace
 import torch
 from torch import Tensor
 
-from pdesolve.linalg.checks import Examination, examine, guarded
+from pdesolve.linalg.checks import Examination, examine, guarded, largest_entry
 from pdesolve.linalg.direct.condition import inverse_norm
 from pdesolve.linalg.direct.equilibration import Matrix, equilibrated, sums
 from pdesolve.linalg.direct.factor import AbstractFactor, TransposedFactor
@@ -183,13 +183,13 @@ def substitute(state: DirectState, b: Tensor) -> tuple[Tensor, Tensor]:
 
 def _residual(state: DirectState, b: Tensor, y: Tensor) -> tuple[Tensor, Tensor]:
     residual = b - state.matrix.mv(y)
-    size = state.norms[0] * y.abs().amax(-1) + b.abs().amax(-1)
-    return residual, residual.abs().amax(-1) / torch.where(size > 0, size, 1.0)
+    size = state.norms[0] * largest_entry(y) + largest_entry(b)
+    return residual, largest_entry(residual) / torch.where(size > 0, size, 1.0)
 
 
 def _normalised(b: Tensor) -> tuple[Tensor, Tensor]:
     """b divided by a power of two such that its largest entry is about one."""
-    largest = b.abs().amax(-1, keepdim=True)
+    largest = largest_entry(b).unsqueeze(-1)
     scale = torch.where(largest > 0, largest, 1.0).log2().floor().exp2()
     return b / scale, scale
 
