@@ -139,6 +139,7 @@ if TYPE_CHECKING:
     from pdesolve.experts.gaussians.recovery import Recovered as Recovered
     from pdesolve.experts.lagrangian.flow import Follow as Follow
     from pdesolve.experts.lagrangian.flow import Still as Still
+    from pdesolve.experts.lagrangian.patched import PatchedBranch as PatchedBranch
     from pdesolve.experts.lagrangian.pinn import LagrangianPINN as LagrangianPINN
     from pdesolve.experts.lagrangian.pinn import LagrangianReport as LagrangianReport
     from pdesolve.experts.lagrangian.pinn import Stage as Stage
@@ -274,6 +275,7 @@ __all__ = [
     "PartitionOfUnity",
     "Patch",
     "PatchFeatures",
+    "PatchedBranch",
     "PerSeedLayout",
     "Periodic",
     "PhysicsInformedGaussians",
@@ -365,6 +367,7 @@ _HOMES = {
     "NetworkFields": "experts.patch_fields",
     "ParameterRecovery": "experts.gaussians.recovery",
     "PatchFeatures": "experts.patch_features",
+    "PatchedBranch": "experts.lagrangian.patched",
     "PhysicsInformedGaussians": "experts.physics_informed_gaussians",
     "Recovered": "experts.gaussians.recovery",
     "SeparatePatches": "experts.mesh_coupling",
