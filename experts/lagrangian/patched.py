@@ -161,7 +161,7 @@ class _PreparedPatches(AbstractPreparedBranch):
         def rows(cotangent: Tensor) -> Tensor:
             """The transposed blend, then the rows of each expert into the columns of its parameters."""
             (inner,) = torch.autograd.grad(blended, data, cotangent, retain_graph=True)
-            found = spread.back(inner_rows(inner))  # (candidate, point, n)
+            found: Tensor = spread.back(inner_rows(inner))  # (candidate, point, n)
             whole = found.new_zeros(found.shape[1], spread.count, found.shape[2])
             index = spread.patch.T.unsqueeze(-1).expand(-1, -1, found.shape[2])
             return whole.scatter(1, index, found.movedim(0, 1)).flatten(1)
@@ -169,7 +169,7 @@ class _PreparedPatches(AbstractPreparedBranch):
         return blended.detach(), rows
 
     def _of_rows(self, theta: Tensor) -> Tensor:
-        return theta.unflatten(0, (self.spread.count, -1))[self.spread.row_patch]
+        return theta.reshape(self.spread.count, len(theta) // self.spread.count)[self.spread.row_patch]
 
     def _blended(self, slots: Any) -> Any:
         return (self.spread.back(slots) * self.weights.unsqueeze(-1)).sum(0)
