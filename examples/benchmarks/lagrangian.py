@@ -20,6 +20,7 @@ from torch import Tensor
 
 import pdesolve as ps
 from pdesolve.reference.pseudo_spectral import PseudoSpectral
+from pdesolve.residual_minimisation.adam import AdamDescent
 from pdesolve.residual_minimisation.gram import Gram
 from pdesolve.residual_minimisation.probed_levenberg_marquardt import ProbedLevenbergMarquardt
 
@@ -253,6 +254,70 @@ def evaluation(report: Report) -> None:
     report.add(f"Eulerian evaluation of {n} points, labels to 1e-12", seconds, 1.5 if report.quick else 5.0, "s")
 
 
+def first_order(report: Report) -> None:
+    """Levenberg-Marquardt against Adam: the same network, nodes and rows, in the same time and in many more steps."""
+    steps, many, tanh = (20, 300, ps.TanhBranch((16, 16))) if report.quick else (100, 5000, ps.TanhBranch((16, 16)))
+    variable = ps.LinearAdvection(lambda c, p: p.c + torch.sin(c.x), 0.01, constants={"c": 10.0})
+    cases = {
+        "convection, speed 50": (ring(ps.LinearAdvection(50.0)), 0.0),
+        "Burgers, front at speed 10": (ring(ps.Burgers(0.01), 10.0), 10.0),
+        "speed 10 + sin x, ν = 0.01": (ring(variable), 0.0),
+    }
+    for name, (problem, mean) in cases.items():
+        exact = reference(report, problem, name)
+        error, seconds = median(report, beside(problem, tanh, ps.Follow(), steps), exact, mean)
+        report.add(f"{name}: Levenberg-Marquardt, error", error, note=f"at most {steps} steps, {seconds:.1f} s")
+        same = max(10, round(seconds / seconds_of_a_step(problem, tanh)))
+        for what, count in (("in the same time", same), (f"{many} steps", many)):
+            error, seconds = median(report, descended(problem, tanh, count), exact, mean)
+            report.add(f"{name}: Adam, {what}, error", error, note=f"{count} steps, {seconds:.1f} s")
+
+
+def descended(problem: ps.Problem, branch: Any, steps: int) -> Fit:
+    """By Adam, at the better of two rates, judged by the residual that the fit reports."""
+
+    def fit(seed: int) -> ps.LagrangianPINN:
+        tried = []
+        for rate in (1e-2, 1e-3):
+            generator = torch.Generator().manual_seed(seed)
+            expert = ps.LagrangianPINN(problem, branch, branch, generator=generator)
+            report = expert.fit(AdamDescent(rate=rate, max_steps=steps), throw=False)
+            tried.append((report.residual[0], expert))
+        return min(tried, key=lambda t: t[0] if math.isfinite(t[0]) else math.inf)[1]
+
+    return fit
+
+
+def seconds_of_a_step(problem: ps.Problem, branch: Any) -> float:
+    """Of Adam, with the start left out."""
+    expert = ps.LagrangianPINN(problem, branch, branch, generator=torch.Generator().manual_seed(0))
+    history = expert.fit(AdamDescent(max_steps=40), throw=False).minimised[0].history["seconds"]
+    return (history[-1] - history[10]) / (len(history) - 11)
+
+
+def patches(report: Report) -> None:
+    """One branch against a mixture of branches of as many parameters in all, one in each of four patches of labels."""
+    steps = 20 if report.quick else 100
+    pairs = {
+        "tanh network": (ps.TanhBranch((16, 16)), ps.PatchedBranch(ps.TanhBranch((7, 7)), {"x": 4})),
+        "spectral branch": (ps.SpectralBranch(16, 12), ps.PatchedBranch(ps.SpectralBranch(7, 12), {"x": 4})),
+    }
+    variable = ps.LinearAdvection(lambda c, p: p.c + torch.sin(c.x), 0.01, constants={"c": 10.0})
+    cases = {
+        "Burgers, front at speed 10": (ring(ps.Burgers(0.01), 10.0), 10.0),
+        "speed 10 + sin x, ν = 0.01": (ring(variable), 0.0),
+    }
+    for name, (problem, mean) in cases.items():
+        exact = reference(report, problem, name)
+        for what, (one, many) in pairs.items():
+            for which, branch in (("one", one), ("four patches of one", many)):
+                error, seconds = median(report, beside(problem, branch, ps.Follow(), steps), exact, mean)
+                count = sum(ps.LagrangianPINN(
+                    problem, branch, branch, generator=torch.Generator().manual_seed(0)
+                ).maps[0].sizes)  # fmt: skip
+                report.add(f"{name}: {which} {what}, error", error, note=f"{count} parameters, fit {seconds:.1f} s")
+
+
 SECTIONS = {
     "convection": convection,
     "convection-diffusion": convection_diffusion,
@@ -262,6 +327,8 @@ SECTIONS = {
     "swirl": swirl,
     "crossing": crossing,
     "evaluation": evaluation,
+    "adam": first_order,
+    "patches": patches,
 }
 
 if __name__ == "__main__":

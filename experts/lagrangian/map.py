@@ -33,7 +33,7 @@ class LabelMap:
     frame: LabelFrame
     position: AbstractBranch
     state: AbstractBranch
-    drift: Tensor
+    drift: tuple[float, ...]
     held: Mapping[str, tuple[bool, bool]]
     n_fields: int
 

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+import logging
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from itertools import pairwise
 from typing import Any, final
 
@@ -15,6 +16,7 @@ from pdesolve.domains.grid import StructuredGrid
 from pdesolve.experts.abstract import AbstractExpert
 from pdesolve.experts.lagrangian.branch import AbstractBranch, LabelFrame, joined
 from pdesolve.experts.lagrangian.crossing import Crossing, first_crossing
+from pdesolve.experts.lagrangian.fitting import LagrangianReport, Stage, StepWatch, WatchedStage
 from pdesolve.experts.lagrangian.flow import AbstractFlow, Follow
 from pdesolve.experts.lagrangian.map import LabelMap
 from pdesolve.experts.lagrangian.points import label_points, random_points
@@ -29,37 +31,11 @@ from pdesolve.residual_minimisation.abstract import AbstractMinimiser, Minimised
 from pdesolve.solution import Solution
 from pdesolve.status import SolveStatus, raise_unless_converged
 
+_log = logging.getLogger(__name__)
 _DRAWN = 1024
 _CHUNK = 1 << 15
 _ROUND_OFF = 1e-9  # of rows that are one where nothing is met: no step lowers what is rounding
-
-
-@dataclass(frozen=True)
-class Stage:
-    """One step of a path that leads to the equation: its coefficients times factors.
-
-    Arguments:
-        velocity: factor of a (default 1).
-        diffusivity: factor of g (default 1).
-    """
-
-    velocity: float = 1.0
-    diffusivity: float = 1.0
-
-
-@dataclass(frozen=True, eq=False)
-class LagrangianReport:
-    """How a fit went.
-
-    Arguments:
-        minimised: what the minimiser returned for the last stage of each slab.
-        residual: root mean square of the weighted rows of each slab, on points between those of the fit.
-        crossing: the first crossing, or the smallest Jacobian, of all slabs.
-    """
-
-    minimised: tuple[Minimised, ...]
-    residual: tuple[float, ...]
-    crossing: Crossing
+_NEW, _BEGUN = -1, -2  # in place of the code of a slab that no fit has touched, or not ended
 
 
 @final
@@ -132,10 +108,16 @@ class LagrangianPINN(AbstractExpert):
         box = self.setup.box
         edges = torch.linspace(*box.bounds("t"), positive_int(slabs, "slabs") + 1, dtype=torch.float64).tolist()
         boxes = [_cut(box, pair) for pair in pairwise(edges)]
-        self.shift = torch.rand(1, generator=generator, dtype=torch.float64, device=generator.device).item()
-        maps = [self._map(b) for b in boxes]
-        self.maps = tuple(maps)
-        self.theta = nn.ParameterList([nn.Parameter(m.start(generator)) for m in maps])
+        self.shift: Tensor
+        self.stages: Tensor
+        self.ended: Tensor
+        self.residuals: Tensor
+        self.register_buffer("shift", torch.rand((), generator=generator, dtype=torch.float64, device=generator.device))
+        self.maps = tuple(self._map(b) for b in boxes)
+        self.theta = nn.ParameterList([nn.Parameter(m.start(generator)) for m in self.maps])
+        self.register_buffer("stages", torch.zeros(len(boxes), dtype=torch.int64, device=generator.device))
+        self.register_buffer("ended", torch.full_like(self.stages, _NEW))
+        self.register_buffer("residuals", torch.full_like(self.stages, torch.nan, dtype=torch.float64))
         self.report: LagrangianReport | None = None
 
     @property
@@ -143,43 +125,112 @@ class LagrangianPINN(AbstractExpert):
         return self._problem
 
     def fit(
-        self, minimiser: AbstractMinimiser, path: Sequence[Stage] = (Stage(),), throw: bool = True
+        self,
+        minimiser: AbstractMinimiser,
+        path: Sequence[Stage] = (Stage(),),
+        throw: bool = True,
+        watch: StepWatch | None = None,
+        after_stage: Callable[[], None] | None = None,
     ) -> LagrangianReport:
-        """Minimise the residual of one slab after the other.
+        """Minimise the residual of one slab after the other; see ``fit_slabs`` for a bar, a file and Ctrl-C.
 
         Arguments:
             minimiser: such as ``ProbedLevenbergMarquardt()``.
             path: stages that lead to the equation, the last one the equation itself (default: that alone).
             throw: raise ``SolveError`` where a slab's residual is not finite or nothing lowers it; a step cap is no
                 failure here, the report's residual says how good the fit is.
+            watch: called after each step; true stops the fit, whose report then says so.
+            after_stage: called whenever a stage of a slab is done, such as to store the state.
 
         Raises:
             ValueError: a path that does not end at the equation.
         """
+        self.stages.zero_()
+        self.ended.fill_(_BEGUN)
+        return self.resume(minimiser, path, throw, watch, after_stage)
+
+    def resume(
+        self,
+        minimiser: AbstractMinimiser,
+        path: Sequence[Stage] = (Stage(),),
+        throw: bool = True,
+        watch: StepWatch | None = None,
+        after_stage: Callable[[], None] | None = None,
+    ) -> LagrangianReport:
+        """Go on with a fit that was stopped: slabs and stages that are done, as the state says, are kept.
+
+        Arguments and errors as for ``fit``; the path is the same.
+        """
         if not path or path[-1] != Stage():
             raise ValueError(f"the path must end with Stage(), the equation itself, got {tuple(path)}")
-        ended, residuals = [], []
-        for index, theta in enumerate(self.theta):
-            slab = self._slab(index)
-            points = self._nodes(index, self.counts, self.shift)
-            for stage in path:
-                rows = replace(slab, form=slab.form.scaled(stage.velocity, stage.diffusivity)).rows(points)
-                found = minimiser.minimise(rows, theta.detach())
-                with torch.no_grad():
-                    theta.copy_(found.theta)
-            ended.append(found)
-            finer = {axis: n + 1 for axis, n in self.counts.items()}
-            with torch.no_grad():
-                residuals.append(float(slab.rows(self._nodes(index, finer, self.shift + 0.5)).residual(theta).norm()))
-            stuck = found.status is SolveStatus.DIVERGED and residuals[-1] > _ROUND_OFF
-            if throw and (stuck or found.status is SolveStatus.NON_FINITE):
-                raise_unless_converged(torch.tensor([int(found.status)]), f"slab {index}: {found.detail}")
-        self.report = LagrangianReport(tuple(ended), tuple(residuals), self.crossing())
+        self.report, ended, stopped = None, [], False
+        for index in range(len(self.theta)):
+            if int(self.ended[index]) == SolveStatus.CONVERGED:
+                continue
+            if int(self.ended[index]) > 0 or int(self.stages[index]) >= len(path):
+                self.stages[index] = 0  # a slab that failed begins anew
+            self.ended[index] = _BEGUN
+            found, stopped = self._fit_slab(index, minimiser, path, watch, after_stage)
+            if found is not None:
+                ended.append(found)
+            if stopped:
+                break
+            if throw and int(self.ended[index]) > 0:
+                status = torch.tensor([int(self.ended[index])])
+                raise_unless_converged(status, f"slab {index}: {ended[-1].detail}" if ended else f"slab {index}")
+        done = int((self.ended >= 0).sum())
+        residuals = tuple(self.residuals[:done].tolist())
+        self.report = LagrangianReport(tuple(ended), residuals, self._crossing(done), stopped)
         return self.report
+
+    def _fit_slab(
+        self,
+        index: int,
+        minimiser: AbstractMinimiser,
+        path: Sequence[Stage],
+        watch: StepWatch | None,
+        after_stage: Callable[[], None] | None,
+    ) -> tuple[Minimised | None, bool]:
+        """What the minimiser returned last, and whether it was told to stop."""
+        slab, theta, found = self._slab(index), self.theta[index], None
+        points = self._nodes(index, self.counts, float(self.shift))
+        for number in range(int(self.stages[index]), len(path)):
+            stage, seen = path[number], WatchedStage(watch, index, len(self.theta), number, len(path))
+            rows = replace(slab, form=slab.form.scaled(stage.velocity, stage.diffusivity)).rows(points)
+            found = minimiser.minimise(rows, theta.detach(), seen)
+            with torch.no_grad():
+                theta.copy_(found.theta)
+            if seen.stops:
+                return found, True
+            _log.info(
+                "slab %d of %d, stage %d of %d: cost %.3g after %d steps, %s",
+                index + 1, len(self.theta), number + 1, len(path), min(found.history["cost"]),
+                len(found.history["cost"]) - 1, found.status.name,
+            )  # fmt: skip
+            self.stages[index] = number + 1
+            if number + 1 == len(path):
+                self.residuals[index] = self._checked_residual(index)
+                stuck = found.status is SolveStatus.DIVERGED and float(self.residuals[index]) > _ROUND_OFF
+                failed = stuck or found.status is SolveStatus.NON_FINITE
+                self.ended[index] = int(found.status if failed else SolveStatus.CONVERGED)
+            if after_stage is not None:
+                after_stage()
+        return found, False
+
+    def _checked_residual(self, index: int) -> float:
+        """Root mean square of the rows of a slab on points between those of the fit."""
+        finer = {axis: n + 1 for axis, n in self.counts.items()}
+        with torch.no_grad():
+            rows = self._slab(index).rows(self._nodes(index, finer, float(self.shift) + 0.5))
+            return float(rows.residual(self.theta[index]).norm())
 
     def crossing(self) -> Crossing:
         """The first crossing of characteristics, or where they come nearest to it."""
-        found = [first_crossing(m, m.split(theta.detach())[0]) for m, theta in zip(self.maps, self.theta, strict=True)]
+        return self._crossing(len(self.theta))
+
+    def _crossing(self, slabs: int) -> Crossing:
+        pairs = list(zip(self.maps, self.theta, strict=True))[: max(1, slabs)]
+        found = [first_crossing(m, m.split(theta.detach())[0]) for m, theta in pairs]
         crossed = [event for event in found if event.crossed]
         return crossed[0] if crossed else min(found, key=lambda event: event.jacobian)
 
@@ -224,7 +275,8 @@ class LagrangianPINN(AbstractExpert):
         self._check_parameters(parameters)
         found: dict[str, list[Tensor]] = {}
         for index, theta in enumerate(self.theta):
-            points = random_points(self.maps[index].frame, _DRAWN, generator)
+            drawn = random_points(self.maps[index].frame, _DRAWN, generator)
+            points = {axis: value.to(theta.device) for axis, value in drawn.items()}
             for name, rows in self._slab(index).rows(points).labelled(theta).items():
                 found.setdefault(name, []).append(rows)
         status = torch.full((1, len(self.theta)), int(SolveStatus.CONVERGED), device=self.theta[0].device)
@@ -248,6 +300,7 @@ class LagrangianPINN(AbstractExpert):
         slabs = self._slab_of(times)
         for index in range(len(self.theta)):
             status[0, index] = point_status[slabs == index].amax() if bool((slabs == index).any()) else 0
+        status = torch.where((status == 0) & (self.ended > 0), self.ended, status)
         last = float(times.max())
         if event.crossed and event.time <= last:
             first = int(self._slab_of(times.new_tensor([event.time]))[0])
@@ -263,20 +316,29 @@ class LagrangianPINN(AbstractExpert):
             "jacobian_time": torch.tensor([[event.time]], dtype=torch.float64),
             "jacobian_place": torch.tensor([event.place], dtype=torch.float64),
         }
-        record = provenance(
+        if bool((self.ended >= 0).all()):
+            stats["worst_residual"] = self.residuals.max().reshape(1, 1).cpu()
+        return Solution(field, status, stats, self.problem.batch_parameters(), provenance=self.record(detail=detail))
+
+    def record(self, **more: object) -> dict[str, Any]:
+        """Problem and settings as text, by which a stored state is known again.
+
+        Arguments:
+            more: settings beside those of the expert.
+        """
+        return provenance(
             self.problem, self, position=self.position, state=self.state, flow=self.flow, slabs=len(self.theta),
-            counts=dict(self.counts), detail=detail,
+            counts=dict(self.counts), labels=self.setup.box, **more,
         )  # fmt: skip
-        return Solution(field, status, stats, self.problem.batch_parameters(), provenance=record)
 
     def _map(self, box: Box) -> LabelMap:
         frame = LabelFrame(box, self.setup.periodic)
-        drift = self.setup.drift if self.flow.moves else torch.zeros_like(self.setup.drift)
+        drift = self.setup.drift if self.flow.moves else (0.0,) * len(self.setup.drift)
         return LabelMap(frame, self.position, self.state, drift, self.setup.held, len(self.problem.field_names))
 
     def _slab(self, index: int) -> Slab:
         """A slab that sets out from the parameters that the ones before have now."""
-        setup, map = self.setup, self.maps[index]
+        setup, map, theta = self.setup, self.maps[index], self.theta[index].detach()
         time = map.frame.start
         start: Start = setup.initial if not index else HandedOver(self._fitted(index - 1), time)
         axes = map.frame.axes
@@ -285,7 +347,7 @@ class LagrangianPINN(AbstractExpert):
         return Slab(
             setup.form, self.problem.box, map, self.flow, start,
             self._vanishing if any(any(ends) for ends in setup.held.values()) else None,
-            (setup.drift.new_tensor([map.frame.box.extent(axis) for axis in axes]), setup.spread),
+            (theta.new_tensor([map.frame.box.extent(axis) for axis in axes]), theta.new_tensor(setup.spread)),
         )  # fmt: skip
 
     def _vanishing(self, labels: Mapping[str, Any]) -> Any:
@@ -312,6 +374,7 @@ class LagrangianPINN(AbstractExpert):
     def _evaluated(self, position: Tensor, times: Tensor) -> tuple[Tensor, Tensor, str]:
         """u, (point, field), the code of each point, and a sentence about the first that failed."""
         slabs = self._slab_of(times)
+        self._check_fitted(slabs)
         chunks: list[tuple[Tensor, Tensor, Tensor]] = []
         detail = ""
         for index in slabs.unique().tolist():
@@ -328,6 +391,15 @@ class LagrangianPINN(AbstractExpert):
                 chunks.append((piece, state, code))
         order = torch.cat([c[0] for c in chunks]).argsort()
         return torch.cat([c[1] for c in chunks])[order], torch.cat([c[2] for c in chunks])[order], detail
+
+    def _check_fitted(self, slabs: Tensor) -> None:
+        begun = (self.ended == _BEGUN).nonzero()[:, 0]
+        if len(begun) and bool((slabs >= begun[0]).any()):
+            first = int(begun[0])
+            raise ValueError(
+                f"slab {first} of {len(self.theta)} is not fitted, u is known up to "
+                f"t = {self.maps[first].frame.start:.6g}: its fit was stopped; call resume"
+            )
 
     def _check_covered(self, labels: Tensor, converged: Tensor, position: Tensor, times: Tensor) -> None:
         for i, axis in enumerate(self.setup.box.space_axes):

@@ -45,8 +45,8 @@ class TransportSetup:
     held: Mapping[str, tuple[bool, bool]]
     ends: Mapping[str, tuple[Ends, ...]]
     initial: InitialState
-    drift: Tensor
-    spread: Tensor
+    drift: tuple[float, ...]
+    spread: tuple[float, ...]
     parameters: Mapping[str, Tensor]
 
 
@@ -100,11 +100,12 @@ def transport_setup(problem: Problem, labels: Box | None) -> TransportSetup:
     _check_corners(problem, initial, held, ends, parameters)
     at_start = points["t"] == points["t"].min()
     drift = coefficients.velocity[:, at_start].mean(1)
-    still = torch.tensor([any(held[axis]) for axis in box.space_axes])
+    still = (any(held[axis]) for axis in box.space_axes)
+    drifts = tuple(0.0 if s else v for s, v in zip(still, drift.tolist(), strict=True))
     spread = (state - state.mean(0)).abs().amax(0)
     return TransportSetup(
-        form, box, periodic, held, ends, initial, torch.where(still, 0.0, drift),
-        torch.where(spread > 0, spread, torch.ones_like(spread)), parameters,
+        form, box, periodic, held, ends, initial, drifts,
+        tuple(s if s > 0 else 1.0 for s in spread.tolist()), parameters,
     )  # fmt: skip
 
 
