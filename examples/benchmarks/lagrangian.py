@@ -270,7 +270,9 @@ def first_order(report: Report) -> None:
         same = max(10, round(seconds / seconds_of_a_step(problem, tanh)))
         for what, count in (("in the same time", same), (f"{many} steps", many)):
             error, seconds = median(report, descended(problem, tanh, count), exact, mean)
-            report.add(f"{name}: Adam, {what}, error", error, note=f"{count} steps, {seconds:.1f} s")
+            report.add(
+                f"{name}: Adam, {what}, error", error, note=f"{count} steps at each of two rates, {seconds:.1f} s"
+            )
 
 
 def descended(problem: ps.Problem, branch: Any, steps: int) -> Fit:

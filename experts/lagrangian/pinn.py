@@ -230,7 +230,7 @@ class LagrangianPINN(AbstractExpert):
 
     def _crossing(self, slabs: int) -> Crossing:
         pairs = list(zip(self.maps, self.theta, strict=True))[: max(1, slabs)]
-        found = [first_crossing(m, m.split(theta.detach())[0]) for m, theta in pairs]
+        found = [first_crossing(m, m.split(theta.detach())[0], self.problem.box, self.counts) for m, theta in pairs]
         crossed = [event for event in found if event.crossed]
         return crossed[0] if crossed else min(found, key=lambda event: event.jacobian)
 
@@ -334,7 +334,7 @@ class LagrangianPINN(AbstractExpert):
     def _map(self, box: Box) -> LabelMap:
         frame = LabelFrame(box, self.setup.periodic)
         drift = self.setup.drift if self.flow.moves else (0.0,) * len(self.setup.drift)
-        return LabelMap(frame, self.position, self.state, drift, self.setup.held, len(self.problem.field_names))
+        return LabelMap(frame, self.position, self.state, drift, self.setup.rests, len(self.problem.field_names))
 
     def _slab(self, index: int) -> Slab:
         """A slab that sets out from the parameters that the ones before have now."""
