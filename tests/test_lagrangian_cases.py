@@ -306,6 +306,17 @@ def test_everything_follows_the_device_of_the_weights(case: str, device: str) ->
     assert not made.crossing().crossed
 
 
+@pytest.mark.parametrize("case", ["ring", "moving ends", "plane"])
+def test_rows_stay_on_the_device_of_the_weights(case: str) -> None:
+    """On the device without numbers, which refuses tensors of another one: what stayed behind shows without CUDA."""
+    made = device_case(case).to("meta")
+    theta = made.theta[0].detach()
+    rows = made._slab(0).rows(made._nodes(0, made.counts, 0.3))
+    residual, jacobian = rows.linearise(theta)
+    assert residual.device.type == jacobian.device.type == rows.residual(theta).device.type == "meta"
+    assert jacobian.shape == (len(residual), len(theta))
+
+
 def device_case(case: str) -> ps.LagrangianPINN:
     if case == "moving ends":
         branch = ps.SpectralBranch(8, 5)
@@ -320,5 +331,5 @@ def device_case(case: str) -> ps.LagrangianPINN:
         )  # fmt: skip
     conditions = [ps.InitialCondition(lambda x, nu: 3.0 + nu * torch.sin(x)), ps.Periodic("x")]
     problem = ps.Problem(ps.Burgers(0.1), RING, conditions)
-    branch = ps.PatchedBranch(ps.TanhBranch((4,)), {"x": 2})
+    branch = ps.TanhBranch((4,)) if case == "ring" else ps.PatchedBranch(ps.TanhBranch((4,)), {"x": 2})
     return ps.LagrangianPINN(problem, branch, branch, generator=seeded(), counts={"x": 16, "t": 6}, slabs=2)

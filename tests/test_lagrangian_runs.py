@@ -208,6 +208,44 @@ def test_a_slab_that_failed_is_told_by_the_solution() -> None:
     assert made.ended.tolist() == [int(ps.SolveStatus.CONVERGED)]
 
 
+def test_a_blow_up_is_not_resolved() -> None:
+    """u² as a source, from 1.5: infinite at t = 2/3. The minimiser ends well, the residual says that u is wrong."""
+    conditions = [ps.InitialCondition(lambda x: 1.5 + 0.2 * torch.sin(x)), ps.Periodic("x")]
+    pde = ps.FunctionPDE(lambda f, c, p: f.u.t + f.u.x - f.u**2)
+    made = ps.LagrangianPINN(
+        ps.Problem(pde, RING, conditions), BRANCH, BRANCH, generator=torch.Generator().manual_seed(0),
+        counts={"x": 12, "t": 8},
+    )  # fmt: skip
+    report = made.fit(SOLVER)
+    assert report.residual[0] > 0.1
+    with pytest.raises(ps.SolveError, match=r"UNRESOLVED.*slab 0: residual"):
+        made({}, ps.StructuredGrid.periodic(RING, (4, 8)))
+    with pytest.raises(ps.SolveError, match=r"UNRESOLVED"):
+        made.at(AT)
+    assert bool(torch.isfinite(made.at(AT, throw=False)).all())
+    fit = ps.LagrangianFit(BRANCH, BRANCH, counts={"x": 12, "t": 8}, minimiser=SOLVER)
+    assert fit.fit(made.problem).status is ps.SolveStatus.UNRESOLVED
+    with pytest.raises(ValueError, match="tolerance must be positive"):
+        ps.LagrangianFit(BRANCH, BRANCH, tolerance=0.0).fit(made.problem)
+
+
+def test_points_behind_a_crossing_are_refused() -> None:
+    inviscid = ps.FunctionPDE(lambda f, c, p: f.u.t + f.u * f.u.x)
+    domain = ps.Interval(0, TURN) * ps.TimeInterval(0, 1.5)
+    case = ps.Problem(inviscid, domain, [ps.InitialCondition(lambda x: torch.sin(x)), ps.Periodic("x")])
+    made = ps.LagrangianPINN(
+        case, ps.SpectralBranch(6, 4), ps.ZeroBranch(), generator=torch.Generator().manual_seed(0),
+        counts={"x": 24, "t": 8},
+    )  # fmt: skip
+    made.fit(SOLVER)
+    x = torch.tensor([1.0, 1.0], dtype=torch.float64)
+    times = torch.tensor([0.9, 1.1], dtype=torch.float64)
+    with pytest.raises(ps.SolveError, match=r"CROSSING.*cross first at t = (1|0\.99|1\.00)"):
+        made.at({"x": x, "t": times})
+    found = made.at({"x": x, "t": times}, throw=False)
+    assert torch.isfinite(found[:, 0]).tolist() == [True, False]
+
+
 def test_solve_takes_it_like_any_expert_of_one_problem(capsys: pytest.CaptureFixture[str]) -> None:
     made = ps.LagrangianFit(BRANCH, BRANCH, path=PATH, slabs=2, counts={"x": 12, "t": 6})
     with pytest.raises(ValueError, match="no problem yet"):

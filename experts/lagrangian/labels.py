@@ -163,7 +163,7 @@ class LabelSolver:
                 gap = x[piece].unsqueeze(1) - self.table[r]  # (point, node, axis)
                 turns = torch.where(self.wraps, torch.round(gap / self.extent), 0.0)
                 best = (gap - turns * self.extent).square().sum(-1).argmin(dim=1)
-                found[piece] = self.nodes[best] + turns[torch.arange(len(piece)), best] * self.extent
+                found[piece] = self.nodes[best] + turns[torch.arange(len(piece), device=x.device), best] * self.extent
         return found
 
     def _solved(self, x: Tensor, t: Tensor) -> Labels:

@@ -31,7 +31,7 @@ class LagrangianFit(AbstractOneOffExpert):
         position, state: branches, as of ``LagrangianPINN``.
         minimiser: default ``ProbedLevenbergMarquardt(factorisation=Gram(), ftol=1e-3)``.
         path: stages that lead to the equation (default: that alone).
-        flow, slabs, counts, labels: as of ``LagrangianPINN``.
+        flow, slabs, counts, labels, tolerance: as of ``LagrangianPINN``.
         seed: of the first weights and the nodes (default 0).
 
     Raises:
@@ -49,12 +49,13 @@ class LagrangianFit(AbstractOneOffExpert):
         slabs: int = 1,
         counts: Mapping[str, int] | None = None,
         labels: Box | None = None,
+        tolerance: float = 0.1,
         seed: int = 0,
     ) -> None:
         super().__init__()
         self.position, self.state, self.path, self.flow = position, state, tuple(path), flow
         self.minimiser = minimiser or ProbedLevenbergMarquardt(factorisation=Gram(), ftol=1e-3)
-        self.slabs, self.counts, self.labels, self.seed = slabs, counts, labels, seed
+        self.slabs, self.counts, self.labels, self.tolerance, self.seed = slabs, counts, labels, tolerance, seed
         self._fitted: LagrangianPINN | None = None
         self.report: FitReport | None = None
 
@@ -72,7 +73,7 @@ class LagrangianFit(AbstractOneOffExpert):
     def fit(self, problem: Problem, progress: Progress | None = None) -> FitReport:
         made = LagrangianPINN(
             problem, self.position, self.state, generator=torch.Generator().manual_seed(self.seed), flow=self.flow,
-            slabs=self.slabs, counts=self.counts, labels=self.labels,
+            slabs=self.slabs, counts=self.counts, labels=self.labels, tolerance=self.tolerance,
         )  # fmt: skip
         self._fitted, self.report = made, None
 
@@ -93,7 +94,8 @@ class LagrangianFit(AbstractOneOffExpert):
         status = SolveStatus.CROSSING if found.crossing.crossed else SolveStatus.CONVERGED
         detail = str(found.crossing)
         if failed:
-            status, detail = codes[failed[0]], f"slab {failed[0]}: {found.minimised[failed[0]].detail}"
+            status, at = codes[failed[0]], failed[0]
+            detail = f"slab {at}: residual {found.residual[at]:.2g} {found.minimised[at].detail}".strip()
         if progress is not None:
             progress(1.0, max(found.residual))
         self.report = FitReport(status, max(found.residual), history, detail)

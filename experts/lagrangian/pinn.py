@@ -11,7 +11,7 @@ from typing import Any, final
 import torch
 from torch import Tensor, nn
 
-from pdesolve.domains.geometry import AXES, Box, positive_int
+from pdesolve.domains.geometry import AXES, Box, finite_float, positive_int
 from pdesolve.domains.grid import StructuredGrid
 from pdesolve.experts.abstract import AbstractExpert
 from pdesolve.experts.lagrangian.branch import AbstractBranch, LabelFrame, joined
@@ -57,6 +57,8 @@ class LagrangianPINN(AbstractExpert):
         counts: nodes of the fit by axis and for "t" (default 96 or 24 along one or two axes, 24 or 10 in time).
         labels: a box in space larger than the domain, from which everything comes that enters it; initial condition
             and coefficients are read there, and conditions on the boundary are not imposed (default: the domain).
+        tolerance: a slab whose residual between the nodes, in units of what u does, exceeds this is not resolved
+            (default 0.1).
         generator: draws the first weights and shifts the nodes (required: nothing here depends on global state).
 
     Raises:
@@ -90,6 +92,7 @@ class LagrangianPINN(AbstractExpert):
         slabs: int = 1,
         counts: Mapping[str, int] | None = None,
         labels: Box | None = None,
+        tolerance: float = 0.1,
     ) -> None:
         super().__init__()
         if not isinstance(problem, Problem):
@@ -103,6 +106,9 @@ class LagrangianPINN(AbstractExpert):
             raise TypeError(f"flow must be Follow() or Still(), got {type(flow).__name__}")
         self.setup = transport_setup(problem, labels)
         self.counts = _counts(problem.box, counts)
+        if not finite_float(tolerance, "tolerance") > 0:
+            raise ValueError(f"tolerance must be positive, got {tolerance}")
+        self.tolerance = tolerance
         self.position = position if self.flow.moves else ZeroBranch()
         self.state = state
         box = self.setup.box
@@ -112,12 +118,14 @@ class LagrangianPINN(AbstractExpert):
         self.stages: Tensor
         self.ended: Tensor
         self.residuals: Tensor
+        self.crossed_from: Tensor
         self.register_buffer("shift", torch.rand((), generator=generator, dtype=torch.float64, device=generator.device))
         self.maps = tuple(self._map(b) for b in boxes)
         self.theta = nn.ParameterList([nn.Parameter(m.start(generator)) for m in self.maps])
         self.register_buffer("stages", torch.zeros(len(boxes), dtype=torch.int64, device=generator.device))
         self.register_buffer("ended", torch.full_like(self.stages, _NEW))
         self.register_buffer("residuals", torch.full_like(self.stages, torch.nan, dtype=torch.float64))
+        self.register_buffer("crossed_from", torch.full_like(self.shift, torch.inf))
         self.report: LagrangianReport | None = None
 
     @property
@@ -137,8 +145,8 @@ class LagrangianPINN(AbstractExpert):
         Arguments:
             minimiser: such as ``ProbedLevenbergMarquardt()``.
             path: stages that lead to the equation, the last one the equation itself (default: that alone).
-            throw: raise ``SolveError`` where a slab's residual is not finite or nothing lowers it; a step cap is no
-                failure here, the report's residual says how good the fit is.
+            throw: raise ``SolveError`` where a slab's residual is not finite or nothing lowers it. A step cap is no
+                failure, and a slab that is not resolved is told where u is asked for.
             watch: called after each step; true stops the fit, whose report then says so.
             after_stage: called whenever a stage of a slab is done, such as to store the state.
 
@@ -175,12 +183,14 @@ class LagrangianPINN(AbstractExpert):
                 ended.append(found)
             if stopped:
                 break
-            if throw and int(self.ended[index]) > 0:
+            if throw and int(self.ended[index]) in (SolveStatus.NON_FINITE, SolveStatus.DIVERGED):
                 status = torch.tensor([int(self.ended[index])])
                 raise_unless_converged(status, f"slab {index}: {ended[-1].detail}" if ended else f"slab {index}")
         done = int((self.ended >= 0).sum())
         residuals = tuple(self.residuals[:done].tolist())
-        self.report = LagrangianReport(tuple(ended), residuals, self._crossing(done), stopped)
+        event = self._crossing(done)
+        self.crossed_from.fill_(event.time if event.crossed else torch.inf)
+        self.report = LagrangianReport(tuple(ended), residuals, event, stopped)
         return self.report
 
     def _fit_slab(
@@ -212,7 +222,9 @@ class LagrangianPINN(AbstractExpert):
                 self.residuals[index] = self._checked_residual(index)
                 stuck = found.status is SolveStatus.DIVERGED and float(self.residuals[index]) > _ROUND_OFF
                 failed = stuck or found.status is SolveStatus.NON_FINITE
-                self.ended[index] = int(found.status if failed else SolveStatus.CONVERGED)
+                resolved = float(self.residuals[index]) <= self.tolerance
+                status = SolveStatus.CONVERGED if resolved else SolveStatus.UNRESOLVED
+                self.ended[index] = int(found.status if failed else status)
             if after_stage is not None:
                 after_stage()
         return found, False
@@ -234,20 +246,30 @@ class LagrangianPINN(AbstractExpert):
         crossed = [event for event in found if event.crossed]
         return crossed[0] if crossed else min(found, key=lambda event: event.jacobian)
 
-    def at(self, coordinates: Mapping[str, Tensor]) -> Tensor:
+    def at(self, coordinates: Mapping[str, Tensor], throw: bool = True) -> Tensor:
         """u at any points, (point, field); gradients flow to points that require them, and to the weights.
 
         Arguments:
             coordinates: by axis, (point,), inside the domain.
+            throw: raise ``SolveError``; otherwise u is NaN where no label was found and from a crossing on, and what
+                it is in slabs whose fit failed.
 
         Raises:
             ValueError: points outside the domain's box or time, or in a part that no characteristic reaches from
                 where values are known; the first is named.
-            SolveError: points whose label was not found, mostly since characteristics have crossed.
+            SolveError: points whose label was not found, at or behind the crossing that the fit reported, or in a slab
+                whose fit failed or is not resolved.
         """
         position, times = self._checked(coordinates)
         state, status, detail = self._evaluated(position, times)
-        raise_unless_converged(status, detail)
+        late = times >= self.crossed_from
+        status = torch.where(late, int(SolveStatus.CROSSING), status)
+        state = torch.where((late | (status == SolveStatus.STEP_CAP)).unsqueeze(-1), torch.nan, state)
+        if throw:
+            if bool(late.any()):
+                detail = f"characteristics cross first at t = {float(self.crossed_from):.6g}"
+            fitted = self.ended[self._slab_of(times)]
+            raise_unless_converged(torch.where((status == 0) & (fitted > 0), fitted, status), detail)
         return state
 
     def curve(self, label: Tensor, times: Tensor) -> Tensor:
@@ -257,7 +279,8 @@ class LagrangianPINN(AbstractExpert):
             label: ξ at the start, (axis,).
             times: t, (time,), rising, inside the domain.
         """
-        places, here, slabs = [], label.to(self.theta[0]), self._slab_of(times)
+        times = times.to(self.theta[0])
+        places, here, slabs = [], label.to(times), self._slab_of(times)
         with torch.no_grad():
             for index, (map, theta) in enumerate(zip(self.maps, self.theta, strict=True)):
                 end = times.new_tensor([map.frame.start + map.frame.duration])
@@ -301,6 +324,8 @@ class LagrangianPINN(AbstractExpert):
         for index in range(len(self.theta)):
             status[0, index] = point_status[slabs == index].amax() if bool((slabs == index).any()) else 0
         status = torch.where((status == 0) & (self.ended > 0), self.ended, status)
+        for index in (self.ended > 0).nonzero()[:, 0].tolist():
+            detail = detail or f"slab {index}: residual {float(self.residuals[index]):.2g} between the nodes of the fit"
         last = float(times.max())
         if event.crossed and event.time <= last:
             first = int(self._slab_of(times.new_tensor([event.time]))[0])
@@ -328,7 +353,7 @@ class LagrangianPINN(AbstractExpert):
         """
         return provenance(
             self.problem, self, position=self.position, state=self.state, flow=self.flow, slabs=len(self.theta),
-            counts=dict(self.counts), labels=self.setup.box, **more,
+            counts=dict(self.counts), labels=self.setup.box, tolerance=self.tolerance, **more,
         )  # fmt: skip
 
     def _map(self, box: Box) -> LabelMap:
