@@ -333,3 +333,123 @@ def device_case(case: str) -> ps.LagrangianPINN:
     problem = ps.Problem(ps.Burgers(0.1), RING, conditions)
     branch = ps.TanhBranch((4,)) if case == "ring" else ps.PatchedBranch(ps.TanhBranch((4,)), {"x": 2})
     return ps.LagrangianPINN(problem, branch, branch, generator=seeded(), counts={"x": 16, "t": 6}, slabs=2)
+
+
+# Bad input: what tests/test_lagrangian.py does not have.
+
+BRANCH = ps.SpectralBranch(2, 2)
+SIN = [ps.InitialCondition(lambda x: torch.sin(x)), ps.Periodic("x")]
+CARRIED = ps.FunctionPDE(
+    lambda f, c, p: (f.u.t + f.u.x - 0.1 * f.u.xx, f.v.t + f.v.x - 0.1 * f.v.xx), fields=("u", "v")
+)
+CUBE = ps.Cuboid((0, 1), (0, 1), (0, 1)) * ps.TimeInterval(0, 1)
+
+
+def made_of(problem: Any = None, position: Any = BRANCH, **options: Any) -> ps.LagrangianPINN:
+    problem = ps.Problem(ps.LinearAdvection(1.0), RING, SIN) if problem is None else problem
+    return ps.LagrangianPINN(problem, position, BRANCH, **{"generator": seeded(), **options})
+
+
+@pytest.mark.parametrize(
+    ("options", "error", "match"),
+    [
+        ({"problem": 3}, TypeError, "solves a Problem, got int"),
+        ({"position": "tanh"}, TypeError, "position must be a branch such as TanhBranch"),
+        ({"flow": "still"}, TypeError, r"flow must be Follow\(\) or Still\(\)"),
+        ({"generator": None}, TypeError, r"must be a torch\.Generator, got NoneType"),
+        ({"counts": {"y": 3}}, ValueError, "counts names the axis 'y', the domain has t, x"),
+        ({"counts": {"x": 0}}, ValueError, "count of axis 'x' must be at least 1"),
+        ({"slabs": 1.5}, TypeError, "slabs must be an integer"),
+        ({"labels": 3}, TypeError, "labels must be a box in space"),
+        ({"labels": ps.Interval(-1, 8)}, ValueError, "periodic axis x must be the domain's"),
+        ({"labels": ps.Rectangle((0, 7), (0, 1))}, ValueError, r"labels has the axes \('x', 'y'\)"),
+        ({"tolerance": -1.0}, ValueError, "tolerance must be positive"),
+    ],
+)
+def test_bad_settings(options: dict[str, Any], error: type[Exception], match: str) -> None:
+    with pytest.raises(error, match=match):
+        made_of(**options)
+
+
+@pytest.mark.parametrize(
+    ("problem", "match"),
+    [
+        (
+            lambda: ps.Problem(ps.LinearAdvection(0.5, 0.1), UNIT, [ps.InitialCondition(0.0), ps.Neumann(0.0)]),
+            "'left' is no Dirichlet condition",
+        ),
+        (
+            lambda: ps.Problem(ps.LinearAdvection(0.5, 0.1), UNIT, [ps.InitialCondition(1.0), ps.Dirichlet(0.0)]),
+            "u on 'left' and the initial condition differ by 1 at the start",
+        ),
+        (
+            lambda: ps.Problem(
+                ps.LinearAdvection((0.1, 0.1), nu=0.1, axes="xy"),
+                SQUARE, [ps.InitialCondition(lambda x, y: 0.0 * x), ps.Dirichlet(lambda t: t)],
+            ),
+            r"in two dimensions: at all times",
+        ),
+        (
+            lambda: ps.Problem(
+                ps.LinearAdvection((1.0, 1.0, 1.0), axes="xyz"),
+                CUBE, [ps.InitialCondition(0.0), *(ps.Periodic(axis) for axis in "xyz")],
+            ),
+            "one or two space axes are covered, the domain has x, y, z",
+        ),
+        (
+            lambda: ps.Problem(
+                CARRIED, RING,
+                [
+                    *(ps.InitialCondition(lambda x: torch.sin(x), field=f) for f in "uv"),
+                    ps.Periodic("x", field="u"), ps.Dirichlet(0.0, field="v"),
+                ],
+            ),
+            "only some fields are periodic along x",
+        ),
+        (
+            lambda: ps.Problem(
+                ps.FunctionPDE(lambda f, c, p: (f.u.t + f.u.x, f.v.t + 2.0 * f.v.x), fields=("u", "v")), RING,
+                [
+                    *(ps.InitialCondition(lambda x: torch.sin(x), field=f) for f in "uv"),
+                    *(ps.Periodic("x", field=f) for f in "uv"),
+                ],
+            ),
+            "different velocities along x",
+        ),
+        (
+            lambda: ps.Problem(ps.LinearAdvection(lambda c, p: torch.sqrt(1.05 - 1.06 * c.t)), RING, SIN),
+            "velocity is not finite at t = 1, x",
+        ),
+    ],
+)  # fmt: skip
+def test_bad_problems(problem: Callable[[], ps.Problem], match: str) -> None:
+    with pytest.raises(ValueError, match=match):
+        made_of(problem())
+
+
+def test_labels_that_do_not_cover_the_domain() -> None:
+    with pytest.raises(ValueError, match=r"labels along x cover \[0\.5, 2\.0\], the domain needs \[0\.0, 1\.0\]"):
+        made_of(
+            ps.Problem(ps.LinearAdvection(1.0), UNIT, [ps.InitialCondition(lambda x: x)]), labels=ps.Interval(0.5, 2)
+        )
+
+
+def test_bad_fits_and_points() -> None:
+    made, one = made_of(), torch.ones(1, dtype=torch.float64)
+    with pytest.raises(TypeError, match="minimiser must be one such as"):
+        made.fit(3)  # type: ignore[arg-type]
+    with pytest.raises(TypeError, match="must consist of Stage objects"):
+        made.fit(SOLVER, [1, ps.Stage()])  # type: ignore[list-item]
+    assert made.ended.tolist() == [-1]  # nothing was begun
+    for at, match in (
+        ({"x": one}, "coordinates of axis 't' are missing"),
+        ({"x": one.expand(2), "t": one}, "different lengths"),
+        ({"x": one[None], "t": one[None]}, "must be 1-D"),
+        ({"x": one * math.nan, "t": one}, "x = nan is outside"),
+        ({"x": one, "t": one * math.inf}, "t = inf is outside the time"),
+    ):
+        with pytest.raises(ValueError, match=match):
+            made.at(at)
+    with pytest.raises(TypeError, match="must be real"):
+        made.at({"x": one.to(torch.complex128), "t": one})
+    assert made.at({"x": one[:0], "t": one[:0]}).shape == (0, 1)

@@ -100,6 +100,8 @@ class LagrangianPINN(AbstractExpert):
         for name, branch in (("position", position), ("state", state)):
             if not isinstance(branch, AbstractBranch):
                 raise TypeError(f"{name} must be a branch such as TanhBranch(), got {type(branch).__name__}")
+        if not isinstance(generator, torch.Generator):
+            raise TypeError(f"generator must be a torch.Generator, got {type(generator).__name__}")
         self._problem = problem
         self.flow = Follow() if flow is None else flow
         if not isinstance(self.flow, AbstractFlow):
@@ -153,6 +155,7 @@ class LagrangianPINN(AbstractExpert):
         Raises:
             ValueError: a path that does not end at the equation.
         """
+        _check_led(minimiser, path)
         self.stages.zero_()
         self.ended.fill_(_BEGUN)
         return self.resume(minimiser, path, throw, watch, after_stage)
@@ -169,8 +172,7 @@ class LagrangianPINN(AbstractExpert):
 
         Arguments and errors as for ``fit``; the path is the same.
         """
-        if not path or path[-1] != Stage():
-            raise ValueError(f"the path must end with Stage(), the equation itself, got {tuple(path)}")
+        _check_led(minimiser, path)
         self.report, ended, stopped = None, [], False
         for index in range(len(self.theta)):
             if int(self.ended[index]) == SolveStatus.CONVERGED:
@@ -402,7 +404,7 @@ class LagrangianPINN(AbstractExpert):
         self._check_fitted(slabs)
         chunks: list[tuple[Tensor, Tensor, Tensor]] = []
         detail = ""
-        for index in slabs.unique().tolist():
+        for index in slabs.unique().tolist() or [0]:  # no points have a shape nevertheless
             fitted = self._fitted(index)
             for piece in (slabs == index).nonzero()[:, 0].split(_CHUNK):
                 state, labels, converged = fitted(position[piece], times[piece])
@@ -449,7 +451,10 @@ class LagrangianPINN(AbstractExpert):
                 raise ValueError(
                     f"coordinates of axis {axis!r} are missing: given are {', '.join(coordinates) or 'none'}"
                 )
-            values = torch.as_tensor(coordinates[axis]).to(device=device, dtype=torch.float64)
+            given = torch.as_tensor(coordinates[axis])
+            if given.is_complex():
+                raise TypeError(f"coordinates of axis {axis!r} must be real, got {given.dtype}")
+            values = given.to(device=device, dtype=torch.float64)
             if values.ndim != 1:
                 raise ValueError(f"coordinates of axis {axis!r} must be 1-D, got shape {tuple(values.shape)}")
             low, high = domain.bounds(axis)
@@ -479,6 +484,16 @@ class LagrangianPINN(AbstractExpert):
                     f"parameter {name!r} differs from the problem's {self.problem.parameters[name]}: a Lagrangian "
                     "expert is fitted to one problem; make one for each"
                 )
+
+
+def _check_led(minimiser: object, path: Sequence[Stage]) -> None:
+    """Raise unless these are a minimiser and a path to the equation."""
+    if not isinstance(minimiser, AbstractMinimiser):
+        raise TypeError(f"minimiser must be one such as ProbedLevenbergMarquardt(), got {type(minimiser).__name__}")
+    if any(not isinstance(stage, Stage) for stage in path):
+        raise TypeError(f"the path must consist of Stage objects, got {tuple(path)}")
+    if not path or path[-1] != Stage():
+        raise ValueError(f"the path must end with Stage(), the equation itself, got {tuple(path)}")
 
 
 def _counts(domain: Box, counts: Mapping[str, int] | None) -> dict[str, int]:

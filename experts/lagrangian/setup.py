@@ -75,7 +75,7 @@ def transport_setup(problem: Problem, labels: Box | None) -> TransportSetup:
     initial = InitialState(
         tuple(problem.resolved.initial[name, 0] for name in problem.field_names), parameters, domain.bounds("t")[0]
     )
-    points = label_points(LabelFrame(box, periodic), _TRIED[len(box.space_axes)], {})
+    points = _from_first_to_last(label_points(LabelFrame(box, periodic), _TRIED[len(box.space_axes)], {}), box)
     state = initial(points)  # (point, field)
     if not bool(torch.isfinite(state).all()):
         raise ValueError(f"the initial condition is not finite at {_first(points, torch.isfinite(state).all(1))}")
@@ -131,6 +131,8 @@ def _periodic(problem: Problem) -> tuple[str, ...]:
 
 
 def _label_box(domain: Box, labels: Box, periodic: tuple[str, ...]) -> Box:
+    if not isinstance(labels, Box):
+        raise TypeError(f"labels must be a box in space, such as Interval(-1, 2), got {type(labels).__name__}")
     if labels.axes != domain.space_axes:
         raise ValueError(f"labels has the axes {labels.axes}, the domain in space {domain.space_axes}")
     for axis in domain.space_axes:
@@ -242,6 +244,13 @@ def _check_corners(
             span = state.amax(0) - state.amin(0)
             vary[axis][side] = bool((span > _AGREE * (1.0 + state.abs().amax(0))).any())
     return vary
+
+
+def _from_first_to_last(points: Mapping[str, Tensor], box: Box) -> dict[str, Tensor]:
+    """The points with their times stretched onto the whole interval: what fails at its end alone is seen too."""
+    t, (start, end) = points["t"], box.bounds("t")
+    share = (t - t.min()) / (t.max() - t.min())
+    return {**points, "t": start + (end - start) * share}
 
 
 def _first(points: Mapping[str, Tensor], good: Tensor) -> str:
