@@ -153,6 +153,17 @@ def test_a_signal_stops_after_the_step_and_the_state_is_on_the_disk(
     assert len(final.residual) == 3
 
 
+def test_a_slab_that_is_fitted_anew_takes_along_all_that_set_out_from_it() -> None:
+    made = expert()
+    made.fit(SOLVER)
+    made.ended[1] = int(ps.SolveStatus.UNRESOLVED)
+    watch = StopAt(-1, 0)
+    report = made.resume(SOLVER, watch=watch)
+    assert len(report.minimised) == 2
+    assert made.ended.tolist() == [0, 0, 0]
+    assert made.resume(SOLVER).minimised == ()
+
+
 def test_a_file_of_another_problem_is_refused(tmp_path: Path) -> None:
     path = tmp_path / "front.safetensors"
     ps.fit_slabs(expert(slabs=1), SOLVER, file=path)

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import final
 
 from torch import Tensor
 
 from pdesolve.experts.lagrangian.crossing import Crossing
-from pdesolve.residual_minimisation.abstract import Minimised
+from pdesolve.residual_minimisation.abstract import AbstractMinimiser, Minimised
 
 
 @dataclass(frozen=True)
@@ -80,3 +80,13 @@ class LagrangianReport:
     residual: tuple[float, ...]
     crossing: Crossing
     stopped: bool = False
+
+
+def check_led(minimiser: object, path: Sequence[Stage]) -> None:
+    """Raise unless these are a minimiser and a path to the equation."""
+    if not isinstance(minimiser, AbstractMinimiser):
+        raise TypeError(f"minimiser must be one such as ProbedLevenbergMarquardt(), got {type(minimiser).__name__}")
+    if any(not isinstance(stage, Stage) for stage in path):
+        raise TypeError(f"the path must consist of Stage objects, got {tuple(path)}")
+    if not path or path[-1] != Stage():
+        raise ValueError(f"the path must end with Stage(), the equation itself, got {tuple(path)}")

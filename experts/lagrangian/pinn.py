@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from itertools import pairwise
@@ -11,15 +12,15 @@ from typing import Any, final
 import torch
 from torch import Tensor, nn
 
-from pdesolve.domains.geometry import AXES, Box, finite_float, positive_int
+from pdesolve.domains.geometry import Box, finite_float, positive_int
 from pdesolve.domains.grid import StructuredGrid
 from pdesolve.experts.abstract import AbstractExpert
 from pdesolve.experts.lagrangian.branch import AbstractBranch, LabelFrame, joined
 from pdesolve.experts.lagrangian.crossing import Crossing, first_crossing
-from pdesolve.experts.lagrangian.fitting import LagrangianReport, Stage, StepWatch, WatchedStage
+from pdesolve.experts.lagrangian.fitting import LagrangianReport, Stage, StepWatch, WatchedStage, check_led
 from pdesolve.experts.lagrangian.flow import AbstractFlow, Follow
 from pdesolve.experts.lagrangian.map import LabelMap
-from pdesolve.experts.lagrangian.points import label_points, random_points
+from pdesolve.experts.lagrangian.points import cut, default_counts, label_points, random_points
 from pdesolve.experts.lagrangian.setup import transport_setup
 from pdesolve.experts.lagrangian.slab import Slab, Start
 from pdesolve.experts.lagrangian.start import FittedSlab, HandedOver, Lifted
@@ -107,7 +108,7 @@ class LagrangianPINN(AbstractExpert):
         if not isinstance(self.flow, AbstractFlow):
             raise TypeError(f"flow must be Follow() or Still(), got {type(flow).__name__}")
         self.setup = transport_setup(problem, labels)
-        self.counts = _counts(problem.box, counts)
+        self.counts = default_counts(problem.box, counts)
         if not finite_float(tolerance, "tolerance") > 0:
             raise ValueError(f"tolerance must be positive, got {tolerance}")
         self.tolerance = tolerance
@@ -115,7 +116,7 @@ class LagrangianPINN(AbstractExpert):
         self.state = state
         box = self.setup.box
         edges = torch.linspace(*box.bounds("t"), positive_int(slabs, "slabs") + 1, dtype=torch.float64).tolist()
-        boxes = [_cut(box, pair) for pair in pairwise(edges)]
+        boxes = [cut(box, pair) for pair in pairwise(edges)]
         self.shift: Tensor
         self.stages: Tensor
         self.ended: Tensor
@@ -155,7 +156,7 @@ class LagrangianPINN(AbstractExpert):
         Raises:
             ValueError: a path that does not end at the equation.
         """
-        _check_led(minimiser, path)
+        check_led(minimiser, path)
         self.stages.zero_()
         self.ended.fill_(_BEGUN)
         return self.resume(minimiser, path, throw, watch, after_stage)
@@ -172,14 +173,13 @@ class LagrangianPINN(AbstractExpert):
 
         Arguments and errors as for ``fit``; the path is the same.
         """
-        _check_led(minimiser, path)
+        check_led(minimiser, path)
         self.report, ended, stopped = None, [], False
-        for index in range(len(self.theta)):
-            if int(self.ended[index]) == SolveStatus.CONVERGED:
-                continue
-            if int(self.ended[index]) > 0 or int(self.stages[index]) >= len(path):
-                self.stages[index] = 0  # a slab that failed begins anew
-            self.ended[index] = _BEGUN
+        unfinished = (self.ended != int(SolveStatus.CONVERGED)).nonzero()[:, 0].tolist()
+        first = unfinished[0] if unfinished else len(self.theta)
+        self.stages[first:][self.ended[first:] >= 0] = 0  # a slab that failed begins anew, and all that set out from it
+        self.ended[first:] = _BEGUN
+        for index in range(first, len(self.theta)):
             found, stopped = self._fit_slab(index, minimiser, path, watch, after_stage)
             if found is not None:
                 ended.append(found)
@@ -236,7 +236,8 @@ class LagrangianPINN(AbstractExpert):
         finer = {axis: n + 1 for axis, n in self.counts.items()}
         with torch.no_grad():
             rows = self._slab(index).rows(self._nodes(index, finer, float(self.shift) + 0.5))
-            return float(rows.residual(self.theta[index]).norm())
+            size = float(rows.residual(self.theta[index]).norm())
+            return size if math.isfinite(size) else math.inf
 
     def crossing(self) -> Crossing:
         """The first crossing of characteristics, or where they come nearest to it."""
@@ -484,31 +485,3 @@ class LagrangianPINN(AbstractExpert):
                     f"parameter {name!r} differs from the problem's {self.problem.parameters[name]}: a Lagrangian "
                     "expert is fitted to one problem; make one for each"
                 )
-
-
-def _check_led(minimiser: object, path: Sequence[Stage]) -> None:
-    """Raise unless these are a minimiser and a path to the equation."""
-    if not isinstance(minimiser, AbstractMinimiser):
-        raise TypeError(f"minimiser must be one such as ProbedLevenbergMarquardt(), got {type(minimiser).__name__}")
-    if any(not isinstance(stage, Stage) for stage in path):
-        raise TypeError(f"the path must consist of Stage objects, got {tuple(path)}")
-    if not path or path[-1] != Stage():
-        raise ValueError(f"the path must end with Stage(), the equation itself, got {tuple(path)}")
-
-
-def _counts(domain: Box, counts: Mapping[str, int] | None) -> dict[str, int]:
-    many = len(domain.space_axes) > 1
-    found = {axis: (10 if many else 24) if axis == "t" else (24 if many else 96) for axis in domain.axes}
-    for axis, n in (counts or {}).items():
-        if axis not in found:
-            raise ValueError(
-                f"counts names the axis {axis!r}, the domain has {', '.join(a for a in AXES if a in found)}"
-            )
-        found[axis] = positive_int(n, f"the count of axis {axis!r}")
-    return found
-
-
-def _cut(box: Box, times: tuple[float, float]) -> Box:
-    """The box with another time interval."""
-    ends = {axis: box.bounds(axis) for axis in box.axes} | {"t": times}
-    return Box(box.axes, tuple(ends[a][0] for a in box.axes), tuple(ends[a][1] for a in box.axes))
