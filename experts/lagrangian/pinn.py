@@ -73,7 +73,8 @@ class LagrangianPINN(AbstractExpert):
         Crossing characteristics, J <= 0, end the validity: status CROSSING, whose detail says when and where. With
         exact velocities and viscosity curves never cross, but J gets small, and errors grow like 1/J³. For small
         viscosity fit along a path of stages, or the minimiser ends beside a fold. Held ends (Dirichlet) keep labels
-        inside: strong inflow stretches them, so take slabs of about layer · extent / a.
+        inside: strong inflow stretches them, so take slabs of about layer · extent / a. A residual is no error: the
+        status UNRESOLVED finds what is far off, not what is off.
 
     Good values: ``SpectralBranch`` where the flow is smooth; viscous fronts by stages of diffusivity 16, 8, 4, 2, 1.4,
         1.
