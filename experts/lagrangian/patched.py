@@ -3,17 +3,17 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import reduce
-from itertools import product
+from itertools import pairwise, product
 from operator import mul
 from typing import Any, final
 
 import torch
 from torch import Tensor
 
-from pdesolve.domains.geometry import Box, positive_int
+from pdesolve.domains.geometry import Box, finite_float, positive_int
 from pdesolve.domains.overlap import check_overlap
 from pdesolve.experts.lagrangian.branch import AbstractBranch, AbstractPreparedBranch, LabelFrame, Rows
 from pdesolve.experts.lagrangian.windows import AxisWindows, axis_windows
@@ -31,13 +31,14 @@ class PatchedBranch(AbstractBranch):
 
     Arguments:
         branch: of each patch.
-        patches: by space axis, how many equal patches, at least 2; axes that are not named are not cut.
-        overlap: how far a patch reaches into its neighbour, in units of its width, in (0, 0.5] (default 0.5).
+        patches: by space axis, how many equal patches, at least 2, or the labels at which to cut, such as closely where
+            a front comes from; axes that are not named are not cut.
+        overlap: how far patches reach into each other, in units of the narrower's width, in (0, 0.5] (default 0.5).
 
     Raises:
-        TypeError: a branch of another kind, or patched itself; counts that are no integers.
-        ValueError: no axis, one that the labels lack, time (which ``slabs`` cut), fewer than 2 patches, an overlap
-            outside (0, 0.5].
+        TypeError: a branch of another kind, or patched itself; counts that are no integers, cuts that are no numbers.
+        ValueError: no axis, one that the labels lack, time (which ``slabs`` cut), fewer than 2 patches, cuts that do
+            not rise or lie outside the labels, an overlap outside (0, 0.5].
 
     Notes:
         A point costs as many evaluations as patches meet there: 2 for each cut axis. Derivatives to second order are
@@ -45,15 +46,15 @@ class PatchedBranch(AbstractBranch):
         Chebyshev polynomials along a cut axis, also where it is periodic. Patches have more freedom than one branch of
         their degree: with few nodes they oscillate in between, which the report's residual shows.
 
-    Good values: nodes along a cut axis at least twice the functions of all patches there. For smooth labels one Fourier
-        branch is better.
+    Good values: cuts closely around what is local in the labels; where they are smooth everywhere one branch does as
+        well. Nodes along a cut axis at least twice the functions of all patches there.
 
     Source: Jacobs, Jordan, Nowlan & Hinton, Neural Comput. 3 (1991), mixtures of experts; Melenk & Babuška, Comput.
         Methods Appl. Mech. Engrg. 139 (1996), the partition of unity.
     """
 
     branch: AbstractBranch
-    patches: Mapping[str, int]
+    patches: Mapping[str, int | Sequence[float]]
     overlap: float = 0.5
 
     def __post_init__(self) -> None:
@@ -63,11 +64,15 @@ class PatchedBranch(AbstractBranch):
             raise TypeError("branch is patched itself: cut once, with the product of both counts")
         if not self.patches:
             raise ValueError("patches names no axis: give counts such as {'x': 4}, or use the branch itself")
-        for axis, count in self.patches.items():
+        for axis, cuts in self.patches.items():
             if axis == "t":
                 raise ValueError("patches are of labels, which have no time: cut that with slabs of the expert")
-            if positive_int(count, f"the number of patches along {axis!r}") < 2:
-                raise ValueError(f"patches has {count} along {axis!r}: give at least 2, or leave the axis out")
+            if isinstance(cuts, Sequence) and not isinstance(cuts, str):
+                places = [finite_float(cut, f"a cut along {axis!r}") for cut in cuts]
+                if not places or any(b <= a for a, b in pairwise(places)):
+                    raise ValueError(f"cuts along {axis!r} must rise, at least one of them, got {tuple(cuts)}")
+            elif positive_int(cuts, f"the number of patches along {axis!r}") < 2:
+                raise ValueError(f"patches has {cuts} along {axis!r}: give at least 2, or leave the axis out")
         check_overlap(self.overlap)
 
     def n_parameters(self, frame: LabelFrame, n_out: int) -> int:
@@ -100,7 +105,9 @@ class PatchedBranch(AbstractBranch):
             if axis not in frame.axes:
                 raise ValueError(f"patches names the axis {axis!r}, labels have {', '.join(frame.axes)}")
         return [
-            axis_windows(axis, frame.box.bounds(axis), self.patches[axis], self.overlap, axis in frame.periodic)
+            axis_windows(
+                axis, _edges(axis, frame.box.bounds(axis), self.patches[axis]), self.overlap, axis in frame.periodic
+            )
             for axis in frame.axes
             if axis in self.patches
         ]
@@ -173,6 +180,15 @@ class _PreparedPatches(AbstractPreparedBranch):
 
     def _blended(self, slots: Any) -> Any:
         return (self.spread.back(slots) * self.weights.unsqueeze(-1)).sum(0)
+
+
+def _edges(axis: str, ends: tuple[float, float], cuts: int | Sequence[float]) -> tuple[float, ...]:
+    low, high = ends
+    if isinstance(cuts, int):
+        return (low, *(low + (high - low) * i / cuts for i in range(1, cuts)), high)
+    if not low < cuts[0] <= cuts[-1] < high:
+        raise ValueError(f"cuts along {axis!r} must lie inside the labels' [{low:.6g}, {high:.6g}], got {tuple(cuts)}")
+    return (low, *map(float, cuts), high)
 
 
 def _patch_frame(frame: LabelFrame, windows: list[AxisWindows]) -> LabelFrame:
