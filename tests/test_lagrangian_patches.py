@@ -182,6 +182,29 @@ def channel(branch: Any) -> ps.LagrangianPINN:
     )  # fmt: skip
 
 
+@pytest.mark.parametrize("make", ["ring", "channel"])
+def test_gradients_of_u_by_place_and_time(make: str) -> None:
+    """The implicit function theorem through weights and experts, on an interval to second order."""
+    made = {"ring": ring, "channel": channel}[make](ps.TanhBranch((3,)))
+    at = scattered(made, 2 if make == "ring" else 1)
+    with torch.no_grad():
+        made.theta[0].add_(0.02 * torch.randn(len(made.theta[0]), generator=seeded(), dtype=torch.float64))
+
+    def value(*columns: torch.Tensor) -> torch.Tensor:
+        return made.at(dict(zip(at, columns, strict=True)))
+
+    leaves = tuple(column.requires_grad_() for column in at.values())
+    assert torch.autograd.gradcheck(value, leaves, atol=1e-5)
+    if make == "ring":  # each value costs a table of labels
+        assert torch.autograd.gradgradcheck(value, leaves, atol=1e-3, rtol=1e-3)
+
+
+def scattered(made: ps.LagrangianPINN, n: int) -> dict[str, torch.Tensor]:
+    box = made.problem.box
+    unit = torch.rand(len(box.axes), n, generator=seeded(), dtype=torch.float64)
+    return {a: box.bounds(a)[0] + box.extent(a) * u for a, u in zip(box.axes, unit, strict=True)}
+
+
 def test_a_travelling_front_by_patches() -> None:
     made = ring(ps.SpectralBranch(8, 8))
     made.fit(SOLVER)

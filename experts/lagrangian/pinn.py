@@ -222,7 +222,7 @@ class LagrangianPINN(AbstractExpert):
             )  # fmt: skip
             self.stages[index] = number + 1
             if number + 1 == len(path):
-                self.residuals[index] = self._checked_residual(index)
+                self.residuals[index] = self._checked_residual(index, slab)
                 stuck = found.status is SolveStatus.DIVERGED and float(self.residuals[index]) > _ROUND_OFF
                 failed = stuck or found.status is SolveStatus.NON_FINITE
                 resolved = float(self.residuals[index]) <= self.tolerance
@@ -232,11 +232,11 @@ class LagrangianPINN(AbstractExpert):
                 after_stage()
         return found, False
 
-    def _checked_residual(self, index: int) -> float:
+    def _checked_residual(self, index: int, slab: Slab) -> float:
         """Root mean square of the rows of a slab on points between those of the fit."""
         finer = {axis: n + 1 for axis, n in self.counts.items()}
         with torch.no_grad():
-            rows = self._slab(index).rows(self._nodes(index, finer, float(self.shift) + 0.5))
+            rows = slab.rows(self._nodes(index, finer, float(self.shift) + 0.5))
             size = float(rows.residual(self.theta[index]).norm())
             return size if math.isfinite(size) else math.inf
 
