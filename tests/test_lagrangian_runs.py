@@ -274,6 +274,31 @@ def test_solve_takes_it_like_any_expert_of_one_problem(capsys: pytest.CaptureFix
     assert torch.equal(made.at(AT), made.fitted.at(AT))
 
 
+class Interrupted(AbstractMinimiser):
+    """Ctrl-C in the middle of the second slab, as it comes where no guard is."""
+
+    def __init__(self) -> None:
+        self.runs = 0
+
+    def minimise(self, problem: AbstractResidual, start: torch.Tensor, watch: Watch | None = None) -> Minimised:
+        self.runs += 1
+        if self.runs == 2:
+            raise KeyboardInterrupt
+        return SOLVER.minimise(problem, start, watch)
+
+
+def test_solve_that_was_interrupted_leaves_what_is_done(capsys: pytest.CaptureFixture[str]) -> None:
+    made = ps.LagrangianFit(BRANCH, BRANCH, slabs=2, counts={"x": 12, "t": 6}, minimiser=Interrupted())
+    with pytest.raises(KeyboardInterrupt):
+        ps.solve(problem(), made, progress=True)
+    assert capsys.readouterr().err.endswith("\n")  # the bar has ended
+    assert made.fitted.stages.tolist() == [1, 0]
+    with pytest.raises(ValueError, match="slab 1 of 2 is not fitted"):
+        made.at(AT)
+    made.fitted.resume(SOLVER)
+    assert bool(torch.isfinite(made.at(AT)).all())
+
+
 def test_solve_says_that_characteristics_cross() -> None:
     inviscid = ps.FunctionPDE(lambda f, c, p: f.u.t + f.u * f.u.x)
     domain = ps.Interval(0, TURN) * ps.TimeInterval(0, 1.5)
