@@ -29,7 +29,7 @@ def main(speed: float = 10.0, modes: int = 16, folder: str | Path | None = None)
         problem, branch, branch, generator=torch.Generator().manual_seed(0), counts={"x": 3 * modes, "t": 18}
     )
     path = [*(ps.Stage(diffusivity=f) for f in (16.0, 8.0, 4.0, 2.0, 1.4)), ps.Stage()]
-    report = expert.fit(ProbedLevenbergMarquardt(factorisation=Gram(), max_steps=30, ftol=1e-3), path)
+    report = ps.fit_slabs(expert, ProbedLevenbergMarquardt(factorisation=Gram(), max_steps=30, ftol=1e-3), path)
     grid = ps.StructuredGrid.periodic(domain, (41, 256))
     solution = expert({}, grid)
     exact = PseudoSpectral().solve(problem, {axis: grid.axis_nodes(axis) for axis in grid.axes})

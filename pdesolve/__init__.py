@@ -138,11 +138,13 @@ if TYPE_CHECKING:
     from pdesolve.experts.gaussian_network import GaussianNetwork as GaussianNetwork
     from pdesolve.experts.gaussians.recovery import ParameterRecovery as ParameterRecovery
     from pdesolve.experts.gaussians.recovery import Recovered as Recovered
+    from pdesolve.experts.lagrangian.fitting import LagrangianReport as LagrangianReport
+    from pdesolve.experts.lagrangian.fitting import Stage as Stage
     from pdesolve.experts.lagrangian.flow import Follow as Follow
     from pdesolve.experts.lagrangian.flow import Still as Still
+    from pdesolve.experts.lagrangian.one_off import LagrangianFit as LagrangianFit
+    from pdesolve.experts.lagrangian.patched import PatchedBranch as PatchedBranch
     from pdesolve.experts.lagrangian.pinn import LagrangianPINN as LagrangianPINN
-    from pdesolve.experts.lagrangian.pinn import LagrangianReport as LagrangianReport
-    from pdesolve.experts.lagrangian.pinn import Stage as Stage
     from pdesolve.experts.lagrangian.spectral import SpectralBranch as SpectralBranch
     from pdesolve.experts.lagrangian.tanh import TanhBranch as TanhBranch
     from pdesolve.experts.lagrangian.zero import ZeroBranch as ZeroBranch
@@ -161,6 +163,7 @@ if TYPE_CHECKING:
     from pdesolve.pde.divergence_form import DivergenceForm as DivergenceForm
     from pdesolve.pde.elasticity import LinearElasticity as LinearElasticity
     from pdesolve.pde.heat_conduction import HeatConduction as HeatConduction
+    from pdesolve.training.slabs import fit_slabs as fit_slabs
 
 __version__ = "0.1.0"
 
@@ -249,6 +252,7 @@ __all__ = [
     "JoinedCoordinates",
     "KleinGordon",
     "KortewegDeVries",
+    "LagrangianFit",
     "LagrangianPINN",
     "LagrangianReport",
     "LayerReport",
@@ -276,6 +280,7 @@ __all__ = [
     "PartitionOfUnity",
     "Patch",
     "PatchFeatures",
+    "PatchedBranch",
     "PerSeedLayout",
     "Periodic",
     "PhysicsInformedGaussians",
@@ -329,6 +334,7 @@ __all__ = [
     "diffusion_sorption_function_family",
     "diffusion_sorption_function_frame",
     "diffusion_sorption_problem",
+    "fit_slabs",
     "generic_frame",
     "graph_decomposition",
     "load_expert",
@@ -361,18 +367,20 @@ _HOMES = {
     "Follow": "experts.lagrangian.flow",
     "GaussianNetwork": "experts.gaussian_network",
     "HeatConduction": "pde.heat_conduction",
+    "LagrangianFit": "experts.lagrangian.one_off",
     "LagrangianPINN": "experts.lagrangian.pinn",
-    "LagrangianReport": "experts.lagrangian.pinn",
+    "LagrangianReport": "experts.lagrangian.fitting",
     "LinearElasticity": "pde.elasticity",
     "MeshMixture": "experts.mesh_mixture",
     "NetworkFields": "experts.patch_fields",
     "ParameterRecovery": "experts.gaussians.recovery",
     "PatchFeatures": "experts.patch_features",
+    "PatchedBranch": "experts.lagrangian.patched",
     "PhysicsInformedGaussians": "experts.physics_informed_gaussians",
     "Recovered": "experts.gaussians.recovery",
     "SeparatePatches": "experts.mesh_coupling",
     "SpectralBranch": "experts.lagrangian.spectral",
-    "Stage": "experts.lagrangian.pinn",
+    "Stage": "experts.lagrangian.fitting",
     "Still": "experts.lagrangian.flow",
     "StreamlineUpwind": "discretization.finite_elements.stabilisation",
     "TanhBranch": "experts.lagrangian.tanh",
@@ -380,6 +388,7 @@ _HOMES = {
     "TiedPatches": "experts.mesh_coupling",
     "Unstabilised": "discretization.finite_elements.stabilisation",
     "ZeroBranch": "experts.lagrangian.zero",
+    "fit_slabs": "training.slabs",
 }
 
 __getattr__ = loader(__name__, _HOMES)

@@ -19,7 +19,9 @@ import torch
 from torch import Tensor
 
 import pdesolve as ps
+from pdesolve.experts.lagrangian.branch import LabelFrame
 from pdesolve.reference.pseudo_spectral import PseudoSpectral
+from pdesolve.residual_minimisation.adam import AdamDescent
 from pdesolve.residual_minimisation.gram import Gram
 from pdesolve.residual_minimisation.probed_levenberg_marquardt import ProbedLevenbergMarquardt
 
@@ -253,6 +255,95 @@ def evaluation(report: Report) -> None:
     report.add(f"Eulerian evaluation of {n} points, labels to 1e-12", seconds, 1.5 if report.quick else 5.0, "s")
 
 
+def first_order(report: Report) -> None:
+    """Levenberg-Marquardt against Adam: the same network, nodes and rows, in the same time and in many more steps."""
+    steps, many, tanh = (20, 300, ps.TanhBranch((16, 16))) if report.quick else (100, 2000, ps.TanhBranch((16, 16)))
+    variable = ps.LinearAdvection(lambda c, p: p.c + torch.sin(c.x), 0.01, constants={"c": 10.0})
+    cases = {
+        "convection, speed 50": (ring(ps.LinearAdvection(50.0)), 0.0),
+        "Burgers, front at speed 10": (ring(ps.Burgers(0.01), 10.0), 10.0),
+        "speed 10 + sin x, ν = 0.01": (ring(variable), 0.0),
+    }
+    for name, (problem, mean) in cases.items():
+        exact = reference(report, problem, name)
+        error, seconds = median(report, beside(problem, tanh, ps.Follow(), steps), exact, mean)
+        report.add(f"{name}: Levenberg-Marquardt, error", error, note=f"at most {steps} steps, {seconds:.1f} s")
+        same = max(10, round(seconds / seconds_of_a_step(problem, tanh)))
+        for what, count in (("in the same time", same), (f"{many} steps", many)):
+            error, seconds = median(report, descended(problem, tanh, count), exact, mean)
+            report.add(
+                f"{name}: Adam, {what}, error", error, note=f"{count} steps at each of two rates, {seconds:.1f} s"
+            )
+
+
+def descended(problem: ps.Problem, branch: Any, steps: int) -> Fit:
+    """By Adam, at the better of two rates, judged by the residual that the fit reports."""
+
+    def fit(seed: int) -> ps.LagrangianPINN:
+        tried = []
+        for rate in (1e-2, 1e-3):
+            generator = torch.Generator().manual_seed(seed)
+            expert = ps.LagrangianPINN(problem, branch, branch, generator=generator)
+            report = expert.fit(AdamDescent(rate=rate, max_steps=steps), throw=False)
+            tried.append((report.residual[0], expert))
+        return min(tried, key=lambda t: t[0] if math.isfinite(t[0]) else math.inf)[1]
+
+    return fit
+
+
+def seconds_of_a_step(problem: ps.Problem, branch: Any) -> float:
+    """Of Adam, with the start left out."""
+    expert = ps.LagrangianPINN(problem, branch, branch, generator=torch.Generator().manual_seed(0))
+    history = expert.fit(AdamDescent(max_steps=40), throw=False).minimised[0].history["seconds"]
+    return (history[-1] - history[10]) / (len(history) - 11)
+
+
+def patches(report: Report) -> None:
+    """One branch against a mixture of branches of as many parameters in all, one in each of four patches of labels.
+
+    For labels that are smooth everywhere, and for a pulse that fills a tenth of the period.
+    """
+    steps = 20 if report.quick else 100
+    network, mixed = ps.TanhBranch((16, 16)), ps.TanhBranch((7, 7))
+    modes, local = ps.SpectralBranch(16, 12), ps.SpectralBranch(7, 12)
+    near = {"x": (2.5, 3.0, 3.5)}
+    smooth = {
+        "one tanh network": network,
+        "tanh networks in four equal patches": ps.PatchedBranch(mixed, {"x": 4}),
+        "one spectral branch": modes,
+        "spectral branches in four equal patches": ps.PatchedBranch(local, {"x": 4}),
+    }
+    narrow = {
+        "tanh networks in patches cut around it": ps.PatchedBranch(mixed, near),
+        "spectral branches in patches cut around it": ps.PatchedBranch(local, near),
+    }
+    variable = ps.LinearAdvection(lambda c, p: p.c + torch.sin(c.x), 0.01, constants={"c": 10.0})
+    pulse = [ps.InitialCondition(lambda x: torch.exp(100.0 * (torch.cos(x - 3.0) - 1.0))), ps.Periodic("x")]
+    cases: list[tuple[str, ps.Problem, float, dict[str, Any], Any]] = [
+        ("Burgers, front at speed 10", ring(ps.Burgers(0.01), 10.0), 10.0, smooth, None),
+        ("speed 10 + sin x, ν = 0.01", ring(variable), 0.0, smooth, None),
+        ("narrow pulse at speed 10 + sin x", ps.Problem(variable, RING, pulse), 0.0, smooth | narrow, modes),
+    ]
+    for name, problem, mean, branches, curves in cases:
+        exact = reference(report, problem, name)
+        for what, branch in branches.items():
+            error, seconds = median(report, mixture(problem, curves or branch, branch, steps), exact, mean)
+            count = branch.n_parameters(LabelFrame(problem.box, ("x",)), 1)
+            report.add(f"{name}: {what}, error", error, note=f"{count} parameters of the state, fit {seconds:.1f} s")
+
+
+def mixture(problem: ps.Problem, position: Any, state: Any, steps: int) -> Fit:
+    """Twice the default nodes, which a mixture needs and one branch gets too."""
+
+    def fit(seed: int) -> ps.LagrangianPINN:
+        generator = torch.Generator().manual_seed(seed)
+        expert = ps.LagrangianPINN(problem, position, state, generator=generator, counts={"x": 192, "t": 18})
+        expert.fit(minimiser(steps), throw=False)
+        return expert
+
+    return fit
+
+
 SECTIONS = {
     "convection": convection,
     "convection-diffusion": convection_diffusion,
@@ -262,6 +353,8 @@ SECTIONS = {
     "swirl": swirl,
     "crossing": crossing,
     "evaluation": evaluation,
+    "adam": first_order,
+    "patches": patches,
 }
 
 if __name__ == "__main__":

@@ -15,7 +15,7 @@ from pdesolve.domains.geometry import Box
 from pdesolve.jet import Jet
 
 Rows = Callable[[Tensor], Tensor]
-"""From cotangents of a branch's output terms, (term, point, output), to those of its parameters, (point, n)."""
+"""From cotangents of a branch's output terms, (term, *points, output), to those of its parameters, (*points, n)."""
 
 
 @dataclass(frozen=True)
@@ -56,22 +56,26 @@ class LabelFrame:
 
 
 class AbstractPreparedBranch(abc.ABC):
-    """A branch at given points, its features made once."""
+    """A branch at given points, its features made once.
+
+    Points are (point,) with parameters (n,), or (group, point) with parameters (group, n), each group's its own: so
+    ``PatchedBranch`` runs all its experts in one pass.
+    """
 
     @abc.abstractmethod
     def values(self, theta: Tensor) -> Any:
-        """Outputs (point, output), a tensor, or a jet where the points are jets.
+        """Outputs (*points, output), a tensor, or a jet where the points are jets.
 
         Arguments:
-            theta: the branch's parameters, (n,).
+            theta: the branch's parameters, (n,) or (group, n).
         """
 
     @abc.abstractmethod
     def linearised(self, theta: Tensor) -> tuple[Tensor, Rows]:
-        """Output terms (term, point, output) without a graph, and the map from cotangents to rows of parameters.
+        """Output terms (term, *points, output) without a graph, and the map from cotangents to rows of parameters.
 
         Arguments:
-            theta: the branch's parameters, (n,).
+            theta: the branch's parameters, (n,) or (group, n).
         """
 
 
@@ -92,7 +96,7 @@ class AbstractBranch(abc.ABC):
 
         Arguments:
             frame: of the slab.
-            coordinates: labels by space axis, and "t", tensors or jets (point,).
+            coordinates: labels by space axis, and "t", tensors or jets (point,) or (group, point).
             n_out: number of outputs.
         """
 

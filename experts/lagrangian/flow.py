@@ -12,6 +12,9 @@ from torch import Tensor
 
 from pdesolve.domains.geometry import Box, finite_float
 
+Walls = tuple[tuple[str, float], ...]
+"""Ends of the domain: the axis that ends there, and where."""
+
 
 class AbstractFlow(abc.ABC):
     """The velocity w = χ(x) a of the labels: any is exact, since u_t = U_t - w·∇u; a alone takes the steepness out."""
@@ -20,12 +23,12 @@ class AbstractFlow(abc.ABC):
     """Whether labels move at all, so that there is a position branch."""
 
     @abc.abstractmethod
-    def shares(self, box: Box, held: Mapping[str, tuple[bool, bool]], position: Tensor) -> Tensor:
+    def shares(self, box: Box, rests: Mapping[str, Walls], position: Tensor) -> Tensor:
         """χ for each axis, (axis, point).
 
         Arguments:
             box: the domain.
-            held: by space axis, which ends no label may leave.
+            rests: by space axis, the walls where labels do not move along it.
             position: X, (axis, point).
         """
 
@@ -33,30 +36,34 @@ class AbstractFlow(abc.ABC):
 @final
 @dataclass(frozen=True)
 class Follow(AbstractFlow):
-    """w = a, but w = χ a along an axis with held ends, χ falling to 0 there over ``layer`` of the extent.
+    """w = a, but w = χ a across held ends, χ falling to 0 there over ``layer`` of the extent.
+
+    Along a wall in two dimensions labels slide where one value is prescribed, and rest where it varies along the wall.
 
     χ = 1 - exp(-(d/ℓ)²) at the distance d from a held end, ℓ = ``layer`` times the extent.
 
     Arguments:
-        layer: share of the extent over which labels come to rest at a held end (default 0.1).
+        layer: share of the extent over which labels come to rest at a held end (default 0.4).
 
     Raises:
         TypeError, ValueError: a layer that is no number in (0, 0.5].
+
+    Good values: 0.3 to 0.5. Thin layers squeeze and stretch labels: a front between held ends, and a wave that enters,
+        both in four slabs, had twenty to fifty times the error at 0.2 that they have at 0.4.
     """
 
-    layer: float = 0.1
+    layer: float = 0.4
 
     def __post_init__(self) -> None:
         if not 0.0 < finite_float(self.layer, "layer") <= 0.5:
             raise ValueError(f"layer must lie in (0, 0.5], got {self.layer}")
 
-    def shares(self, box: Box, held: Mapping[str, tuple[bool, bool]], position: Tensor) -> Tensor:
-        shares = []
-        for x, axis in zip(position, box.space_axes, strict=True):
+    def shares(self, box: Box, rests: Mapping[str, Walls], position: Tensor) -> Tensor:
+        shares, places = [], dict(zip(box.space_axes, position, strict=True))
+        for axis, x in places.items():
             share = torch.ones_like(x)
-            for end, is_held in zip(box.bounds(axis), held[axis], strict=True):
-                if is_held:
-                    share = share * -torch.expm1(-(((x - end) / (self.layer * box.extent(axis))) ** 2))
+            for across, end in rests[axis]:
+                share = share * -torch.expm1(-(((places[across] - end) / (self.layer * box.extent(across))) ** 2))
             shares.append(share)
         return torch.stack(shares)
 
@@ -68,5 +75,5 @@ class Still(AbstractFlow):
 
     moves: bool = False
 
-    def shares(self, box: Box, held: Mapping[str, tuple[bool, bool]], position: Tensor) -> Tensor:
+    def shares(self, box: Box, rests: Mapping[str, Walls], position: Tensor) -> Tensor:
         return torch.zeros_like(position)

@@ -51,7 +51,8 @@ class LabelSolver:
         self.extent = theta.new_tensor([box.extent(axis) for axis in self.axes])
         self.low = theta.new_tensor([box.bounds(axis)[0] for axis in self.axes])
         self.wraps = torch.tensor([axis in map.frame.periodic for axis in self.axes], device=theta.device)
-        size = 1.0 + float(map.drift.abs().max()) * map.frame.duration
+        self.drift = theta.new_tensor(map.drift)
+        size = 1.0 + max(abs(v) for v in map.drift) * map.frame.duration
         self.tolerance = max(tolerance * float(self.extent.max()), 16 * torch.finfo(theta.dtype).eps * size)
         with torch.no_grad():
             self._make_table()
@@ -126,12 +127,12 @@ class LabelSolver:
                     **dict(zip(self.axes, self.nodes.T, strict=True)),
                 }
             )
-            rows.append(points.displaced(points.position.values(self.theta)) - self.map.drift * tau)
+            rows.append(points.displaced(points.position.values(self.theta)) - self.drift * tau)
         self.table = torch.stack(rows)  # (time, node, axis), in the moving frame
 
     def _guess(self, position: Tensor, times: Tensor) -> Tensor:
         tau = times - self.map.frame.start
-        moving = position - self.map.drift * tau.unsqueeze(-1)
+        moving = position - self.drift * tau.unsqueeze(-1)
         place = (tau / self.times[-1] * (_TIMES - 1)).clamp(0, _TIMES - 1)
         row = place.floor().clamp(max=_TIMES - 2).long()
         if len(self.axes) == 1:
@@ -162,7 +163,7 @@ class LabelSolver:
                 gap = x[piece].unsqueeze(1) - self.table[r]  # (point, node, axis)
                 turns = torch.where(self.wraps, torch.round(gap / self.extent), 0.0)
                 best = (gap - turns * self.extent).square().sum(-1).argmin(dim=1)
-                found[piece] = self.nodes[best] + turns[torch.arange(len(piece)), best] * self.extent
+                found[piece] = self.nodes[best] + turns[torch.arange(len(piece), device=x.device), best] * self.extent
         return found
 
     def _solved(self, x: Tensor, t: Tensor) -> Labels:

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from pdesolve.experts.lagrangian.branch import AbstractBranch, AbstractPreparedBranch, LabelFrame, joined
+from pdesolve.experts.lagrangian.flow import Walls
 from pdesolve.jet import Jet, closure
 
 Terms = Mapping[str, Tensor]
@@ -20,21 +21,21 @@ class LabelMap:
     """X(ξ, t) = ξ + τ B_x (v + N_x) and U(ξ, t) = S(ξ, t) + τ B_u N_u, τ = t - t₀.
 
     At t₀ X = ξ and U = S whatever the branches give; X(ξ + P, t) = X(ξ, t) + P along periodic axes, since N_x repeats.
-    B_x vanishes at ends that no label may leave, B_u where the value is prescribed.
+    B_x vanishes at walls that no label may leave or slide along, B_u where the value is prescribed.
 
     Arguments:
         frame: box of labels and times.
         position, state: the branches N_x and N_u; no weight is shared.
         drift: v, one number for each space axis: the frame that moves with the mean velocity.
-        held: by space axis, whether X stays at its lower and upper end.
+        rests: by space axis, the walls where X does not move along it.
         n_fields: unknowns.
     """
 
     frame: LabelFrame
     position: AbstractBranch
     state: AbstractBranch
-    drift: Tensor
-    held: Mapping[str, tuple[bool, bool]]
+    drift: tuple[float, ...]
+    rests: Mapping[str, Walls]
     n_fields: int
 
     @property
@@ -91,9 +92,8 @@ class MappedPoints:
         for i, axis in enumerate(axes):
             label = self.labels[axis]
             moved = (branch[:, i] + self.map.drift[i]) * tau
-            for end, is_held in zip(self.map.frame.box.bounds(axis), self.map.held[axis], strict=True):
-                if is_held:
-                    moved = moved * ((label - end) * (1.0 / self.map.frame.box.extent(axis)))
+            for across, end in self.map.rests[axis]:
+                moved = moved * ((self.labels[across] - end) * (1.0 / self.map.frame.box.extent(across)))
             columns.append(label + moved)
         return joined(columns)
 

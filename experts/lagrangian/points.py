@@ -8,6 +8,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from pdesolve.domains.geometry import AXES, Box, positive_int
 from pdesolve.experts.lagrangian.branch import LabelFrame
 
 
@@ -42,3 +43,22 @@ def random_points(frame: LabelFrame, n: int, generator: torch.Generator) -> dict
         unit = torch.rand(n, generator=generator, dtype=torch.float64, device=generator.device)
         found[axis] = low + (high - low) * unit
     return found
+
+
+def default_counts(domain: Box, counts: Mapping[str, int] | None) -> dict[str, int]:
+    """Nodes of a fit by axis, where they are not given."""
+    many = len(domain.space_axes) > 1
+    found = {axis: (10 if many else 24) if axis == "t" else (24 if many else 96) for axis in domain.axes}
+    for axis, n in (counts or {}).items():
+        if axis not in found:
+            raise ValueError(
+                f"counts names the axis {axis!r}, the domain has {', '.join(a for a in AXES if a in found)}"
+            )
+        found[axis] = positive_int(n, f"the count of axis {axis!r}")
+    return found
+
+
+def cut(box: Box, times: tuple[float, float]) -> Box:
+    """The box with another time interval."""
+    ends = {axis: box.bounds(axis) for axis in box.axes} | {"t": times}
+    return Box(box.axes, tuple(ends[a][0] for a in box.axes), tuple(ends[a][1] for a in box.axes))

@@ -11,6 +11,7 @@ from torch import Tensor
 from pdesolve.condition import Value, value_at
 from pdesolve.domains.geometry import BOUNDARIES, Box
 from pdesolve.experts.lagrangian.branch import LabelFrame
+from pdesolve.experts.lagrangian.flow import Walls
 from pdesolve.experts.lagrangian.points import label_points
 from pdesolve.experts.lagrangian.start import InitialState
 from pdesolve.jet import Jet
@@ -32,6 +33,8 @@ class TransportSetup:
         box: of labels, with the whole time.
         periodic: axes.
         held: by space axis, at which ends labels stay.
+        rests: by space axis, the walls where labels do not move along it: its own held ends, and held ends of another
+            axis along which the prescribed value varies, since a label carries its value.
         ends: by space axis and then field, the values prescribed at held ends.
         initial: u₀.
         drift: mean velocity at the start, (axis,).
@@ -43,10 +46,11 @@ class TransportSetup:
     box: Box
     periodic: tuple[str, ...]
     held: Mapping[str, tuple[bool, bool]]
+    rests: Mapping[str, Walls]
     ends: Mapping[str, tuple[Ends, ...]]
     initial: InitialState
-    drift: Tensor
-    spread: Tensor
+    drift: tuple[float, ...]
+    spread: tuple[float, ...]
     parameters: Mapping[str, Tensor]
 
 
@@ -71,7 +75,7 @@ def transport_setup(problem: Problem, labels: Box | None) -> TransportSetup:
     initial = InitialState(
         tuple(problem.resolved.initial[name, 0] for name in problem.field_names), parameters, domain.bounds("t")[0]
     )
-    points = label_points(LabelFrame(box, periodic), _TRIED[len(box.space_axes)], {})
+    points = _from_first_to_last(label_points(LabelFrame(box, periodic), _TRIED[len(box.space_axes)], {}), box)
     state = initial(points)  # (point, field)
     if not bool(torch.isfinite(state).all()):
         raise ValueError(f"the initial condition is not finite at {_first(points, torch.isfinite(state).all(1))}")
@@ -97,14 +101,23 @@ def transport_setup(problem: Problem, labels: Box | None) -> TransportSetup:
         )
     if not form.diffusive:
         _check_outflow(problem, form, held, state, points)
-    _check_corners(problem, initial, held, ends, parameters)
+    vary = _check_corners(problem, initial, held, ends, parameters)
+    rests = {
+        axis: tuple(
+            (across, domain.bounds(across)[side])
+            for across in domain.space_axes
+            for side in range(2)
+            if held[across][side] and (across == axis or vary[across][side])
+        )
+        for axis in domain.space_axes
+    }
     at_start = points["t"] == points["t"].min()
     drift = coefficients.velocity[:, at_start].mean(1)
-    still = torch.tensor([any(held[axis]) for axis in box.space_axes])
+    drifts = tuple(0.0 if rests[axis] else v for axis, v in zip(box.space_axes, drift.tolist(), strict=True))
     spread = (state - state.mean(0)).abs().amax(0)
     return TransportSetup(
-        form, box, periodic, held, ends, initial, torch.where(still, 0.0, drift),
-        torch.where(spread > 0, spread, torch.ones_like(spread)), parameters,
+        form, box, periodic, held, rests, ends, initial, drifts,
+        tuple(s if s > 0 else 1.0 for s in spread.tolist()), parameters,
     )  # fmt: skip
 
 
@@ -118,6 +131,8 @@ def _periodic(problem: Problem) -> tuple[str, ...]:
 
 
 def _label_box(domain: Box, labels: Box, periodic: tuple[str, ...]) -> Box:
+    if not isinstance(labels, Box):
+        raise TypeError(f"labels must be a box in space, such as Interval(-1, 2), got {type(labels).__name__}")
     if labels.axes != domain.space_axes:
         raise ValueError(f"labels has the axes {labels.axes}, the domain in space {domain.space_axes}")
     for axis in domain.space_axes:
@@ -197,8 +212,13 @@ def _check_outflow(
 def _check_corners(
     problem: Problem, initial: InitialState, held: Mapping[str, tuple[bool, bool]],
     ends: Mapping[str, tuple[Ends, ...]], parameters: Mapping[str, Tensor],
-) -> None:  # fmt: skip
-    """u₀ and the prescribed values agree at the start; in two dimensions at all times, since there they are u₀'s."""
+) -> dict[str, list[bool]]:  # fmt: skip
+    """u₀ and the prescribed values agree at the start; in two dimensions at all times, since there they are u₀'s.
+
+    Returns:
+        By axis and side, whether the values vary along a held end.
+    """
+    vary = {axis: [False, False] for axis in held}
     domain = problem.box
     frame = LabelFrame(domain, ())
     points = label_points(frame, _TRIED[len(domain.space_axes)], {})
@@ -221,6 +241,16 @@ def _check_corners(
                         f"{name} on {BOUNDARIES[axis][side]!r} and the initial condition differ by {gap:.3g} {when}: "
                         "a Lagrangian expert needs values that fit together"
                     )
+            span = state.amax(0) - state.amin(0)
+            vary[axis][side] = bool((span > _AGREE * (1.0 + state.abs().amax(0))).any())
+    return vary
+
+
+def _from_first_to_last(points: Mapping[str, Tensor], box: Box) -> dict[str, Tensor]:
+    """The points with their times stretched onto the whole interval: what fails at its end alone is seen too."""
+    t, (start, end) = points["t"], box.bounds("t")
+    share = (t - t.min()) / (t.max() - t.min())
+    return {**points, "t": start + (end - start) * share}
 
 
 def _first(points: Mapping[str, Tensor], good: Tensor) -> str:

@@ -48,7 +48,7 @@ class Slab:
     @property
     def slips(self) -> bool:
         """Whether the rows read derivatives by label."""
-        held = any(end for ends in self.map.held.values() for end in ends)
+        held = any(self.map.rests.values())
         return self.form.diffusive or held or not self.flow.moves
 
     @property
@@ -136,5 +136,5 @@ class SlabResidual(AbstractResidual):
         states = tuple(change * (weight / slab.scales[1]).unsqueeze(-1))
         if not slab.flow.moves:
             return (), states
-        followed = slab.flow.shares(slab.domain, slab.map.held, position) * transport.velocity
+        followed = slab.flow.shares(slab.domain, slab.map.rests, position) * transport.velocity
         return tuple((x["t"].T - followed) * (weight / slab.scales[0]).unsqueeze(-1)), states

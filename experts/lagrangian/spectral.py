@@ -70,29 +70,30 @@ class _PreparedSpectral(AbstractPreparedBranch):
         """Contracted axis by axis: the product basis is never formed."""
         first, *others = self.factors
         sizes = [factor.shape[-1] for factor in self.factors]
-        table = theta.reshape(self.n_out, *sizes).movedim(0, 1).flatten(1)  # (first, output * others)
-        total = (first @ table).reshape(first.shape[0], self.n_out, *sizes[1:])
+        group = theta.ndim - 1
+        table = theta.unflatten(-1, (self.n_out, *sizes)).movedim(group, group + 1).flatten(group + 1)
+        total = (first @ table).reshape(*first.shape[:-1], self.n_out, *sizes[1:])  # first @ (first, output * others)
         for factor in others:
-            beside = factor.unsqueeze(1)  # (point, 1, function), and ones for the axes still to come
-            for _ in range(total.ndim - 3):
+            beside = factor.unsqueeze(-2)  # (point, 1, function), and ones for the axes still to come
+            for _ in range(total.ndim - group - 3):
                 beside = beside.unsqueeze(-1)
-            total = (total * beside).sum(2)
+            total = (total * beside).sum(group + 2)
         return total
 
     def linearised(self, theta: Tensor) -> tuple[Tensor, Rows]:
         basis = self._basis()  # (term, point, function)
-        weights = theta.detach().reshape(self.n_out, -1)
+        weights = theta.detach().unflatten(-1, (self.n_out, -1))
 
         def rows(cotangent: Tensor) -> Tensor:
-            return torch.cat([torch.einsum("kp,kpb->pb", part, basis) for part in cotangent.unbind(-1)], dim=1)
+            return torch.cat([torch.einsum("k...,k...b->...b", part, basis) for part in cotangent.unbind(-1)], dim=-1)
 
-        return basis @ weights.T, rows
+        return basis @ weights.mT, rows
 
     def _basis(self) -> Tensor:
         if self._whole is None:
             whole = self.factors[0]
             for factor in self.factors[1:]:
-                whole = (whole.unsqueeze(-1) * factor.unsqueeze(-2)).flatten(1)
+                whole = (whole.unsqueeze(-1) * factor.unsqueeze(-2)).flatten(-2)
             self._whole = whole.data
         return self._whole
 

@@ -34,7 +34,8 @@ class InitialState:
 
     def __call__(self, labels: Mapping[str, Any]) -> Any:
         like = labels["t"]
-        known = {**labels, **self.parameters, "t": like * 0.0 + self.time}
+        given = {name: value.to(like.device) for name, value in self.parameters.items()}
+        known = {**labels, **given, "t": like * 0.0 + self.time}
         columns = []
         for value in self.values:
             found = value_at(value, known)
@@ -78,7 +79,8 @@ class Lifted:
         return state + joined(columns)
 
     def _at(self, value: Value, time: Any) -> Any:
-        return value_at(value, {"t": time, **self.parameters}) + time * 0.0
+        given = {name: number.to(time.device) for name, number in self.parameters.items()}
+        return value_at(value, {"t": time, **given}) + time * 0.0
 
 
 @final

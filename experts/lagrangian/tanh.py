@@ -87,20 +87,27 @@ class _PreparedTanh(AbstractPreparedBranch):
             deltas = torch.autograd.grad(out.data, [z.data for z in sums], cotangent, retain_graph=True)
             parts = []
             for delta, x in zip(deltas, inputs, strict=True):
-                weight = torch.einsum("kpo,kpi->poi", delta, x.data.detach())
-                parts += [weight.flatten(1), delta[0]]  # the bias enters the value alone
-            return torch.cat(parts, dim=1)
+                weight = torch.einsum("k...o,k...i->...oi", delta, x.data.detach())
+                parts += [weight.flatten(-2), delta[0]]  # the bias enters the value alone
+            return torch.cat(parts, dim=-1)
 
         return out.data.detach(), rows
 
     def _passed(self, theta: Tensor) -> tuple[Any, list[Any], list[Any]]:
         x, position, inputs, sums = self.features, 0, [], []
         for layer, (a, b) in enumerate(pairwise(self.sizes)):
-            weight = theta[position : position + a * b].reshape(b, a)
-            bias = theta[position + a * b : position + a * b + b]
+            weight = theta[..., position : position + a * b].unflatten(-1, (b, a))
+            bias = theta[..., position + a * b : position + a * b + b]
             position += a * b + b
-            z = torch.nn.functional.linear(x, weight, bias)
+            z = _affine(x, weight, bias)
             inputs.append(x)
             sums.append(z)
             x = torch.tanh(z) if layer < len(self.sizes) - 2 else z
         return x, inputs, sums
+
+
+def _affine(x: Any, weight: Tensor, bias: Tensor) -> Any:
+    """W x + b, by one matrix or by one for each group of points."""
+    if weight.ndim == 2:
+        return torch.nn.functional.linear(x, weight, bias)
+    return x @ weight.mT + bias.unsqueeze(-2)

@@ -44,6 +44,6 @@ class _PreparedZero(AbstractPreparedBranch):
         data = self.zero.data if isinstance(self.zero, Jet) else self.zero
 
         def rows(cotangent: Tensor) -> Tensor:
-            return cotangent.new_zeros(cotangent.shape[1], 0)
+            return cotangent.new_zeros(*cotangent.shape[1:-1], 0)
 
         return data, rows

@@ -56,9 +56,11 @@ def solve(
             bar.set_postfix({"residual": f"{residual:.2g}"}, refresh=False)
             bar.update(round(100 * share) - bar.n)
 
-    expert.fit(problem, show)
-    if bar is not None:
-        bar.close()
+    try:
+        expert.fit(problem, show)
+    finally:  # a line on the terminal ends, whatever ended the fit
+        if bar is not None:
+            bar.close()
     nodes = _NODES[len(problem.box.axes)]
     chosen = grid or StructuredGrid.uniform(problem.box, (nodes,) * len(problem.box.axes))
     solution: Solution = expert({}, chosen, throw=throw)
