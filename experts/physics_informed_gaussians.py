@@ -17,6 +17,9 @@ from pdesolve.experts.gaussians.cloud import GaussianCloud
 from pdesolve.experts.gaussians.factored import Factor, Factored, imposed_by
 from pdesolve.experts.gaussians.handed_over import HandedOver
 from pdesolve.experts.gaussians.layout import AxisMap, Layout, MappedSampler
+from pdesolve.experts.gaussians.placement.abstract import AbstractPlacement
+from pdesolve.experts.gaussians.placement.fit import GaussianFit
+from pdesolve.experts.gaussians.placement.rows import SampledRows
 from pdesolve.experts.gaussians.residual import GaussianResidual
 from pdesolve.experts.gaussians.slab import Slab, handed_on
 from pdesolve.experts.gaussians.slabs import AbstractSlabs, GivenSlabs
@@ -25,6 +28,7 @@ from pdesolve.experts.one_off import AbstractOneOffExpert, FitReport, Progress
 from pdesolve.experts.provenance import provenance
 from pdesolve.field import Field
 from pdesolve.frames.abstract import AbstractLifting, NoLifting
+from pdesolve.frames.contradictions import contradictions
 from pdesolve.problem import Problem
 from pdesolve.residual_minimisation.abstract import AbstractMinimiser, Minimised
 from pdesolve.residual_minimisation.damped_qr import KeptQR
@@ -61,6 +65,8 @@ class PhysicsInformedGaussians(AbstractOneOffExpert):
             (default 1e-3).
         factor: f, a function of axes by name, zero where u is: u = f times what stands above, so that these conditions
             hold exactly (default none).
+        placement: moves, adds or removes Gaussians after the lattice's fit, such as ``Adapted()`` or ``Trained()``; of
+            one slab only, since the next begins with the lattice's own (default none).
         minimiser: default ``LinearLeastSquares()`` or ``LineSearchGaussNewton()``, as the problem is.
         seed: of the points (default 0).
 
@@ -93,6 +99,7 @@ class PhysicsInformedGaussians(AbstractOneOffExpert):
         points: float = 2.0,
         tolerance: float = 1e-3,
         factor: Factor | None = None,
+        placement: AbstractPlacement | None = None,
         minimiser: AbstractMinimiser | None = None,
         seed: int = 0,
     ) -> None:
@@ -113,7 +120,12 @@ class PhysicsInformedGaussians(AbstractOneOffExpert):
         self.slabs = _slabs(slabs)
         self.maps = dict(maps or {})
         self.overlaps, self.points, self.tolerance = tuple(overlaps), points, tolerance
-        self.factor = factor
+        self.factor, self.placement = factor, placement
+        if placement is not None and self.slabs.first() < 1.0:
+            raise ValueError(
+                f"{type(placement).__name__} moves Gaussians of one slab, and several are asked for: leave slabs or "
+                "placement out"
+            )
         self.minimiser, self.seed = minimiser, seed
         self._problem: Problem | None = None
         self._pieces: list[Slab] = []
@@ -160,7 +172,7 @@ class PhysicsInformedGaussians(AbstractOneOffExpert):
                 part = f"slab {len(self._pieces)}, which ends at t = {time:.6g}"
                 detail = f"residual {residual:.2g} on fresh points {ended.detail}".strip()
                 where = part if problem.box.has_time else "the solve"
-                remedy = "take more Gaussians or shorter slabs"
+                remedy = "; ".join(["take more Gaussians or shorter slabs", *contradictions(problem)])
                 self.report = FitReport(status, residual, history, f"{where}: {detail}; {remedy}")
                 return self.report
             if end < 1.0:
@@ -294,6 +306,11 @@ class PhysicsInformedGaussians(AbstractOneOffExpert):
         size = _size_of_terms(part, cloud)
         ratio = max(1.0, self.points * len(names) / part.trace.n_equations)
         face = max(64, math.ceil(2.0 * self.points * cloud.size / min(layout.counts.values())))
+        if self.placement is not None:
+            draw = SampledRows(part, max(1.0, self.points), face, size, lifting=lifting)
+            placed = self.placement.place(GaussianFit(part, draw, minimiser, lifting), cloud, generator)
+            slab = Slab(placed.cloud, lifting, names, placed.weights)
+            return _Tried(slab, layout, overlap, placed.minimised, placed.residual / size)
         rows = _rows(part, layout, lifting, layout.points(ratio, generator), face, size, generator)
         residual = GaussianResidual(part, cloud, lifting, rows)
         ended = minimiser.minimise(residual, residual.start(cloud.centres.new_zeros(len(names), cloud.size)))

@@ -3,9 +3,8 @@
     python examples/benchmarks/gaussians.py [--quick] [--json FILE] [--only SECTION ...]
 
 Errors are relative L2, final, on a uniform grid that no fit has seen; three seeds, which move the Gaussians and the
-points; the full run states their median. How each problem is solved stands in gaussian_settings.py: the Helmholtz
-problems by ``PhysicsInformedGaussians``, the others by Gaussians laid out by hand (gaussian_slabs.py), on the same
-residual and least squares.
+points; the full run states their median. All are solved by ``PhysicsInformedGaussians``, with the arguments of
+gaussian_settings.py.
 """
 
 from __future__ import annotations
@@ -16,6 +15,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
@@ -26,9 +26,11 @@ from pdesolve.domains.grid import StructuredGrid
 from pdesolve.domains.sampling import GradedSampler, SobolSampler
 from pdesolve.experts.gaussians.cloud import GaussianCloud
 from pdesolve.experts.gaussians.diagonal import Diagonal
-from pdesolve.experts.gaussians.recovery import ParameterRecovery
+from pdesolve.experts.gaussians.reduced_recovery import ReducedRecovery
 from pdesolve.experts.gaussians.residual import GaussianResidual
+from pdesolve.experts.physics_informed_gaussians import PhysicsInformedGaussians
 from pdesolve.frames.abstract import NoLifting
+from pdesolve.frames.contradictions import contradictions
 from pdesolve.problem import Observations, Problem
 from pdesolve.reference.abstract import AbstractReference, relative_error
 from pdesolve.reference.cavity_flow import CavityFlow
@@ -36,26 +38,56 @@ from pdesolve.reference.degenerate_diffusion import DegenerateDiffusion
 from pdesolve.reference.etdrk4 import PeriodicSpectral
 from pdesolve.reference.method_of_lines import MethodOfLines
 from pdesolve.reference.suite import allen_cahn_problem, helmholtz_problem
-from pdesolve.residual_minimisation.gram import Gram
-from pdesolve.residual_minimisation.probed_levenberg_marquardt import ProbedLevenbergMarquardt
 from pdesolve.residual_minimisation.problem_rows import equation_rows
+from pdesolve.status import raise_unless_converged
 
-from gaussian_settings import CASES, Case, equal, quarters  # isort: skip
-from gaussian_slabs import Setting, lattice, solve  # isort: skip
+from gaussian_settings import CASES, INVERSE, QUICK_INVERSE, RACE, Case, Setting  # isort: skip
 from published_recipe import Recipe, race  # isort: skip
 from report import Report, Section, median_seconds, start  # isort: skip
 
 
+@dataclass(frozen=True, eq=False)
+class Fitted:
+    """The expert, its residual on fresh points in units of the equation's terms, and the time of the fit."""
+
+    expert: PhysicsInformedGaussians
+    residual: float
+    seconds: float
+
+    def __call__(self, coordinates: Mapping[str, Tensor]) -> Tensor:
+        """(fields, *points)."""
+        flat = {axis: value.flatten() for axis, value in coordinates.items()}
+        return self.expert.at(flat).reshape(-1, *next(iter(coordinates.values())).shape)
+
+
+def fitted(problem: Problem, setting: Setting, seed: int) -> Fitted:
+    """One fit, timed; the time alone where it failed is no result, so it raises."""
+    expert = setting.expert(seed)
+    began = time.perf_counter()
+    found = expert.fit(problem)
+    seconds = time.perf_counter() - began
+    raise_unless_converged(torch.tensor([int(found.status)]), found.detail)
+    return Fitted(expert, found.residual, seconds)
+
+
 def error_on(problem: Problem, shape: Sequence[int]) -> Callable[[Callable[[Mapping[str, Tensor]], Tensor]], float]:
-    """The relative L2 error of a function of coordinates; of a flow that of its velocities."""
+    """The relative L2 error of a function of coordinates; of a flow that of its velocities.
+
+    Where initial and boundary values contradict each other, points at the start on a boundary are left out.
+    """
     points = StructuredGrid.uniform(problem.domain, shape).coordinates()
     assert problem.reference is not None
     exact = problem.reference(points, problem.parameters)
+    kept = torch.ones(exact.shape[-len(shape) :], dtype=torch.bool)
+    if contradictions(problem):
+        ends = [(points[a] == end) for a in problem.box.space_axes for end in problem.box.bounds(a)]
+        on_face = torch.stack([end.expand(kept.shape) for end in ends]).any(0)
+        kept = ~(on_face & (points["t"] == problem.box.bounds("t")[0]))
 
     def error(values: Callable[[Mapping[str, Tensor]], Tensor]) -> float:
         found = values(points).reshape(exact.shape)
         parts = slice(None) if len(problem.field_names) == 1 else slice(0, len(problem.field_names) - 1)
-        return relative_error(found[parts], exact[parts])
+        return relative_error((found * kept)[parts], (exact * kept)[parts])
 
     return error
 
@@ -65,7 +97,7 @@ def forward(report: Report, name: str) -> None:
     case = CASES[name]
     problem, setting = case.make(), case.quick if report.quick else case.setting
     error_of = error_on(problem, case.grid)
-    found = [setting.solve(problem, seed) for seed in range(1 if report.quick else 3)]
+    found = [fitted(problem, setting, seed) for seed in range(1 if report.quick else 3)]
     errors = [error_of(one) for one in found]
     note = f"{setting.described}; seeds {', '.join(f'{e:.1e}' for e in errors)}; published {case.published}"
     report.add(f"{name}: error, median of {len(errors)}", statistics.median(errors), _bound(report, case), "", note)
@@ -83,8 +115,10 @@ def forward(report: Report, name: str) -> None:
     classical(report, name, problem, case, statistics.median(errors))
 
 
-def _bound(report: Report, case: Case) -> float:
+def _bound(report: Report, case: Case) -> float | None:
     """The table's, three times looser for smaller cases."""
+    if case.required is None:
+        return None
     return 3.0 * case.required if report.quick and case.quick is not case.setting else case.required
 
 
@@ -182,20 +216,17 @@ def evaluation(report: Report) -> None:
 
 def recipe(report: Report) -> None:
     """Time to an error of 1e-2 against the published recipe in the same run."""
-    for name, settings in (
-        ("helmholtz", Setting({"x": 12, "y": 20}, overlap=2.5)),
-        ("klein-gordon", Setting({"t": 7, "x": 5, "y": 5}, equal(20), overlap=2.5)),
-    ):
+    for name, setting in RACE.items():
         problem, grid = CASES[name].make(), CASES[name].grid
         error_of = error_on(problem, [min(n, 41) for n in grid])
         ours, errors = [], []
         for seed in range(3):
-            found = solve(problem, settings, seed)
+            found = fitted(problem, setting, seed)
             ours.append(found.seconds)
             errors.append(error_of(found))
         seconds, worst = statistics.median(ours), max(errors)
-        report.add(f"{name}: error of the Gaussians in the race", worst, 1e-2, "", settings.described)
-        budget = 30.0 if report.quick else 900.0
+        report.add(f"{name}: error of the Gaussians in the race", worst, 1e-2, "", setting.described)
+        budget = 30.0 if report.quick else 300.0
         rival = race(problem, Recipe(gaussians=100 if report.quick else 400), error_of, 1e-2, budget, 0)
         reached = rival.error <= 1e-2
         note = (
@@ -221,7 +252,7 @@ def pinn(report: Report) -> None:
     found = json.loads(lines[0].removeprefix("RESULT "))
     note = f"{found['steps']:.0f} steps of Adam in {found['seconds']:.0f} s, float32"
     report.add(f"helmholtz: error of DeepXDE's PINN after {budget:.0f} s", found["error"], None, "", note)
-    ours = CASES["helmholtz"].setting.solve(CASES["helmholtz"].make(), 0)
+    ours = fitted(CASES["helmholtz"].make(), CASES["helmholtz"].setting, 0)
     error = error_on(CASES["helmholtz"].make(), CASES["helmholtz"].grid)(ours)
     ratio = error / found["error"]
     report.add("helmholtz: error over the PINN's, in less time", ratio, 1.0, "x", f"{ours.seconds:.1f} s")
@@ -234,19 +265,14 @@ def inverse(report: Report) -> None:
     error of about 0.09 % to any method. The classical rival fits λ to the same data with Fourier and ETDRK4.
     """
     problem, true = allen_cahn_problem(), 5.0
-    counts = {"t": 10, "x": 96} if report.quick else {"t": 14, "x": 150}
-    setting = Setting(counts, overlap=1.8, maps={"x": quarters})
-    cloud = lattice(problem.domain, setting, ("x",), torch.zeros(2))
-    minimiser = ProbedLevenbergMarquardt(Gram(), ftol=0.05)
-    method = ParameterRecovery(
-        cloud, points=int(2.3 * cloud.size), face_points=450, data_weight=0.3, minimiser=minimiser
-    )
+    setting = QUICK_INVERSE if report.quick else INVERSE
+    method = ReducedRecovery(lambda: setting.expert(0))
     off, errors, seconds, rival = [], [], [], []
     for seed in range(1 if report.quick else 3):
         generator = torch.Generator().manual_seed(seed)
         observed = Observations.sampled(problem, 200, 0.01, generator, GradedSampler({"t": 0.3}))
         began = time.perf_counter()
-        found = method.recover(problem, observed, {"rate": 4.0}, generator)
+        found = method.recover(problem, observed, {"rate": 4.0})
         seconds.append(time.perf_counter() - began)
         off.append(abs(found.parameters["rate"] / true - 1.0))
         errors.append(found.standard_errors["rate"] / true)

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from pdesolve.experts.gaussians.covariance import REACH, AbstractCovariance, Shifted, image_shifts
+from pdesolve.transforms import untransformed
 
 
 @final
@@ -59,7 +60,7 @@ class Diagonal(AbstractCovariance):
         widths, tables = self.widths(), []
         for j, axis in enumerate(axes):
             order = max((term.count(axis) for term in terms), default=0)
-            tables.append(_hermite(points[:, j, None], centres[:, j], widths[:, j], order, periods[j]))
+            tables.append(_along(points[:, j, None], centres[:, j], widths[:, j], order, periods[j]))
         out: dict[str, Tensor] = {}
         for term in terms:
             product = tables[0][term.count(axes[0])]
@@ -71,6 +72,15 @@ class Diagonal(AbstractCovariance):
     def sensitivities(self, axes: str, shifted: Shifted) -> list[Tensor]:
         squares, here = (2.0 * self.log_scale).exp(), shifted("")
         return [torch.addcmul(here, squares[:, j], shifted(2 * axis)) for j, axis in enumerate(axes)]
+
+
+def _along(x: Tensor, centre: Tensor, width: Tensor, order: int, period: float | None) -> list[Tensor]:
+    """``_hermite``; on a lattice, where few places and widths along an axis are different, each of them once."""
+    if not (centre.requires_grad or width.requires_grad) and untransformed(centre):
+        pairs, which = torch.unique(torch.stack([centre, width]), dim=1, return_inverse=True)
+        if 2 * pairs.shape[1] <= len(centre):
+            return [h.index_select(1, which) for h in _hermite(x, pairs[0], pairs[1], order, period)]
+    return _hermite(x, centre, width, order, period)
 
 
 def _hermite(x: Tensor, centre: Tensor, width: Tensor, order: int, period: float | None) -> list[Tensor]:
