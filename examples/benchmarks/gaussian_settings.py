@@ -203,7 +203,7 @@ CASES = {
     ),
     "korteweg-de-vries": Case(
         korteweg_de_vries_problem,
-        Setting({"t": 6, "x": 224}, equal(40)),
+        Setting({"t": 8, "x": 224}, equal(40)),
         Setting({"t": 5, "x": 128}, equal(25), tolerance=1.0),
         (51, 201),
         1e-5,

@@ -19,6 +19,7 @@ NAMES = (
     "layer_uses",
     "sparse_solves",
     "gaussians",
+    "placements",
     "lagrangian",
     "mesh_patches",
     "mesh_files",
