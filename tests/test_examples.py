@@ -33,6 +33,11 @@ def test_a_travelling_front_on_its_characteristics(tmp_path: Path) -> None:
     assert (tmp_path / "lagrangian_burgers.png").stat().st_size > 10_000
 
 
+def test_a_front_by_gaussians_on_slabs(tmp_path: Path) -> None:
+    assert load("gaussians_front").main(nodes=60, nu=0.02, folder=tmp_path) < 1e-4
+    assert (tmp_path / "gaussians_front.png").stat().st_size > 10_000
+
+
 def test_the_layer_in_a_model_learns() -> None:
     module = load("layer_in_a_model")
     assert module.main(steps=30) < 0.35  # 0.44 untrained, 0.08 after the example's 100 steps

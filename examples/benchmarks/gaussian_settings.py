@@ -134,9 +134,9 @@ def _plane(n: int, at: AxisMap, in_time: int | None = None) -> tuple[dict[str, i
     return {**time, "x": n, "y": n}, {"x": at, "y": at}
 
 
-def _cavity(n: int) -> Setting:
+def _cavity(n: int, tolerance: float = 1e-2) -> Setting:
     count, maps = _plane(n, walls(1.5, 0.0, 1.0))
-    return Setting(count, overlaps=(2.0,), maps=maps)
+    return Setting(count, overlaps=(2.0,), maps=maps, tolerance=tolerance)
 
 
 def _flow(n: int, slabs: int) -> Setting:
@@ -199,7 +199,13 @@ CASES = {
         lambda: cavity_problem(sine_lid), _cavity(28), _cavity(20), (101, 101), None, None, "4.0e-4 (PIG, from memory)"
     ),
     "cavity-unit": Case(
-        lambda: cavity_problem(unit_lid), _cavity(28), _cavity(20), (101, 101), None, None, "none with this measure"
+        lambda: cavity_problem(unit_lid),
+        _cavity(28, tolerance=10.0),  # u jumps in the corners
+        _cavity(20, tolerance=10.0),
+        (101, 101),
+        None,
+        None,
+        "none with this measure",
     ),
     "korteweg-de-vries": Case(
         korteweg_de_vries_problem,
