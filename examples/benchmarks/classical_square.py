@@ -123,7 +123,8 @@ class AdvectionSquare(AbstractSquare):
     def __init__(self, problem: Problem, n: int) -> None:
         super().__init__(problem, n)
         pde = problem.pde
-        assert isinstance(pde, LinearAdvection) and callable(pde.velocity)
+        assert isinstance(pde, LinearAdvection)
+        assert callable(pde.velocity)
         assert not pde.nu
         speeds = pde.velocity(self.points(problem.box.bounds("t")[0]), self.parameters)
         assert isinstance(speeds, tuple)
