@@ -400,6 +400,7 @@ def _solved(system: GalerkinSystem, symmetric: bool) -> tuple[Tensor, Tensor]:
 
     Neighbours that overlap can say the same in two ways: a ridge chooses between them, far below any error of the span.
     Where they can nearly always, rounding leaves the system indefinite or singular: then once more with fewer unknowns.
+    A symmetric system that is indefinite still, as of Helmholtz' equation, is solved like one that is not symmetric.
 
     Arguments:
         system: of the weights.
@@ -410,7 +411,10 @@ def _solved(system: GalerkinSystem, symmetric: bool) -> tuple[Tensor, Tensor]:
     weights, status = _white_solve(system, symmetric, *_LEVELS[0])
     if int(status) in (SolveStatus.CONVERGED, SolveStatus.NON_FINITE):
         return weights, status
-    return _white_solve(system, symmetric, *_LEVELS[1])
+    weights, status = _white_solve(system, symmetric, *_LEVELS[1])
+    if symmetric and int(status) not in (SolveStatus.CONVERGED, SolveStatus.NON_FINITE):
+        return _white_solve(system, False, *_LEVELS[0])
+    return weights, status
 
 
 def _white_solve(system: GalerkinSystem, symmetric: bool, rank: float, ridge: float) -> tuple[Tensor, Tensor]:
@@ -439,13 +443,14 @@ def _white_solve(system: GalerkinSystem, symmetric: bool, rank: float, ridge: fl
 
 
 def _whitening(diagonal: Tensor, rank: float) -> tuple[Tensor, Tensor]:
-    """T with Tᵀ G T = I on the range of each block's symmetric part, and one for each direction that is left out."""
+    """T with Tᵀ G T = ±1 on the range of each block's symmetric part, and one for each direction that is left out."""
     symmetric = 0.5 * (diagonal + diagonal.mT)
     sound = symmetric.isfinite().all(-1).all(-1)[:, None, None]
     symmetric = torch.where(sound, symmetric, 0.0)
     size = symmetric.diagonal(dim1=1, dim2=2)
     scale = torch.where(size > 0, size, 1.0).rsqrt() * (size > 0)
     values, vectors = torch.linalg.eigh(scale.unsqueeze(-1) * symmetric * scale.unsqueeze(-2))
+    values = values.abs()
     kept = values > rank * values.amax(1, keepdim=True).clamp_min(1e-300)
     factor = torch.where(kept, values.clamp_min(1e-300).rsqrt(), 0.0)
     return scale.unsqueeze(-1) * vectors * factor.unsqueeze(-2), (~kept).to(diagonal.dtype)

@@ -99,6 +99,15 @@ def test_quadratic_elements_and_transport() -> None:
     assert relative(found.field.values, exact) < 2e-3
 
 
+@pytest.mark.parametrize(("coupling", "bound"), [(ps.BlendedPatches(2), 1e-3), (ps.TiedPatches(), 2e-2)])
+def test_an_indefinite_equation(coupling: Any, bound: float) -> None:
+    """Δu + 100 u = -1, between eigenvalues: symmetric, but without a Cholesky factor."""
+    problem = problem_on(square(16), ps.Diffusion(f=1.0, c=-100.0))
+    solution = mixture(problem, 6, 16, coupling=coupling)({})
+    exact = ps.Classical(ps.FiniteElements(1)).on(problem)({}).field.values
+    assert relative(solution.field.values, exact) < bound
+
+
 def test_one_patch_is_the_finite_element_solution() -> None:
     problem = problem_on(MESH)
     a = CellValues(inclusions(MESH, 3))
