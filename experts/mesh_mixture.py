@@ -6,6 +6,7 @@ import time
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
+from itertools import combinations
 from typing import TYPE_CHECKING, Any, final
 
 import torch
@@ -40,6 +41,9 @@ _LEVELS = ((1e-12, 1e-10), (1e-8, 1e-7))
 
 _NULL = 1e-10
 """Row sums over diagonal entries below which a part of the mesh floats; the same for the sum of a source."""
+
+_HELD = 1e-8
+"""Part of the largest singular value of motions at prescribed values below which a motion is not held."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -236,37 +240,36 @@ class MeshMixture(AbstractExpert):
         """What the coupled system cannot tell, being regularised: whether parts of the mesh float.
 
         Returns:
-            ``SINGULAR`` where one of several parts does, or one with transport; ``INCOMPATIBLE`` where the whole does
-            and the source does not add up to zero.
+            ``SINGULAR`` where one of several parts does, one of several fields, or one with transport; ``INCOMPATIBLE``
+            where the whole does and the source does not add up to zero.
         """
         if not len(self._loose):
             return SolveStatus.CONVERGED
         with torch.no_grad():
             across, down = self._null(stiffness), self._null(stiffness.transposed())
-            if not bool((across | down).any()):
+            if not across and not down:
                 return SolveStatus.CONVERGED
             # with transport it is not known what the source has to fit
-            if self.stack.fields * (int(self._parts.max()) + 1) > 1 or not bool((across & down).all()):
+            if self.stack.fields * (int(self._parts.max()) + 1) > 1 or not (across and down):
                 return SolveStatus.SINGULAR
             outside = float(load.sum().abs()) > _NULL * len(load) ** 0.5 * float(load.norm())
             return SolveStatus.INCOMPATIBLE if outside else SolveStatus.CONVERGED
 
-    def _null(self, stiffness: SparseOperator) -> Tensor:
-        """Of which loose parts constants are in the null space, (n,)."""
+    def _null(self, stiffness: SparseOperator) -> bool:
+        """Whether a combination of the loose motions is in the null space."""
         scale = stiffness.diagonal().abs().clamp_min(torch.finfo(stiffness.values.dtype).tiny)
-        sums: Tensor = (stiffness.mv(self._loose) / scale).abs().amax(1)
-        return sums <= _NULL
+        pushed = stiffness.mv(self._loose) / scale
+        return bool(pushed.isfinite().all()) and bool((torch.linalg.svdvals(pushed) <= _NULL).any())
 
     def _level(self, stiffness: SparseOperator, load: Tensor, found: Tensor) -> Tensor:
-        """The constant by which each loose part is off, (F P,): Galerkin's method in the constants.
+        """The loose motion by which u is off, (F P,): Galerkin's method in these motions.
 
-        What holds the level of such a part, heat transfer at its walls, may be far weaker than the ridge of the coupled
-        system. Where nothing does, the mean becomes zero.
+        What holds the level of such a part, heat transfer at its walls or springs, may be far weaker than the ridge of
+        the coupled system. Where nothing does, the mean becomes zero.
         """
         if not len(self._loose):
             return torch.zeros_like(found)
-        null = self._null(stiffness.with_tensors([stiffness.values.detach()]))
-        if bool(null.any()):
+        if self._null(stiffness.with_tensors([stiffness.values.detach()])):
             return -found.mean() * torch.ones_like(found)
         pushed = stiffness.mv(self._loose)
         right = self._loose @ (load - stiffness.mv(found))
@@ -275,12 +278,21 @@ class MeshMixture(AbstractExpert):
 
     @cached_property
     def _loose(self) -> Tensor:
-        """Which unknowns belong to each field on a part of the mesh without prescribed values, (n, F P)."""
-        count = int(self._parts.max()) + 1
-        group = self.stack.unknowns(self._parts, count)
-        held = torch.zeros(self.stack.fields * count, dtype=torch.bool)
-        held[group[self._fixed_unknowns]] = True
-        return (group == (~held).nonzero()).double()
+        """Motions of each part of the mesh that no prescribed value holds, (n, F P): of the order of one.
+
+        Constants of each field, and where the fields are as many as the axes, such as displacements, rotations.
+        """
+        points, n_fields = self.stack.inner.mesh.points, self.stack.fields
+        fixed = torch.zeros(n_fields * len(points), dtype=torch.bool)
+        fixed[self._fixed_unknowns] = True
+        found = [points.new_zeros(0, len(fixed))]
+        for part in range(int(self._parts.max()) + 1):
+            nodes = (self._parts == part).nonzero().squeeze(1)
+            motions = _motions(points[nodes], n_fields)
+            unknowns = self.stack.unknowns(nodes, len(points))
+            free = _vanishing(motions, fixed[unknowns])
+            found.append(free.new_zeros(len(free), len(fixed)).index_copy(1, unknowns, free))
+        return torch.cat(found)
 
     @cached_property
     def _parts(self) -> Tensor:
@@ -344,6 +356,29 @@ class MeshMixture(AbstractExpert):
         return around, inner, whole
 
 
+def _motions(points: Tensor, n_fields: int) -> Tensor:
+    """Constants of each field, and rotations about the middle where there is a field for each axis, (n, F P)."""
+    eye = torch.eye(n_fields, dtype=points.dtype)
+    found = [eye.unsqueeze(2).expand(-1, -1, len(points))]
+    if n_fields == points.shape[1]:
+        place = points - points.mean(0)
+        place = place / place.abs().max()
+        for a, b in combinations(range(n_fields), 2):
+            found.append((torch.outer(eye[b], place[:, a]) - torch.outer(eye[a], place[:, b])).unsqueeze(0))
+    return torch.cat(found).flatten(1)
+
+
+def _vanishing(motions: Tensor, fixed: Tensor) -> Tensor:
+    """The combinations of motions (n, F P) that are zero where values are prescribed."""
+    if not bool(fixed.any()):
+        return motions
+    held = torch.cat([motions[:, fixed], motions.new_zeros(len(motions), len(motions))], 1)  # at least as wide as long
+    left, size, _ = torch.linalg.svd(held, full_matrices=False)
+    rank = int((size > _HELD * size.amax()).sum())
+    free: Tensor = left[:, rank:].T @ motions
+    return free
+
+
 def check_mesh(problem: Problem, mesh: object) -> None:
     """Raise unless a solution is wanted on the problem's own mesh.
 
@@ -365,6 +400,7 @@ def _solved(system: GalerkinSystem, symmetric: bool) -> tuple[Tensor, Tensor]:
 
     Neighbours that overlap can say the same in two ways: a ridge chooses between them, far below any error of the span.
     Where they can nearly always, rounding leaves the system indefinite or singular: then once more with fewer unknowns.
+    A symmetric system that is indefinite still, as of Helmholtz' equation, is solved like one that is not symmetric.
 
     Arguments:
         system: of the weights.
@@ -375,7 +411,10 @@ def _solved(system: GalerkinSystem, symmetric: bool) -> tuple[Tensor, Tensor]:
     weights, status = _white_solve(system, symmetric, *_LEVELS[0])
     if int(status) in (SolveStatus.CONVERGED, SolveStatus.NON_FINITE):
         return weights, status
-    return _white_solve(system, symmetric, *_LEVELS[1])
+    weights, status = _white_solve(system, symmetric, *_LEVELS[1])
+    if symmetric and int(status) not in (SolveStatus.CONVERGED, SolveStatus.NON_FINITE):
+        return _white_solve(system, False, *_LEVELS[0])
+    return weights, status
 
 
 def _white_solve(system: GalerkinSystem, symmetric: bool, rank: float, ridge: float) -> tuple[Tensor, Tensor]:
@@ -404,13 +443,14 @@ def _white_solve(system: GalerkinSystem, symmetric: bool, rank: float, ridge: fl
 
 
 def _whitening(diagonal: Tensor, rank: float) -> tuple[Tensor, Tensor]:
-    """T with Tᵀ G T = I on the range of each block's symmetric part, and one for each direction that is left out."""
+    """T with Tᵀ G T = ±1 on the range of each block's symmetric part, and one for each direction that is left out."""
     symmetric = 0.5 * (diagonal + diagonal.mT)
     sound = symmetric.isfinite().all(-1).all(-1)[:, None, None]
     symmetric = torch.where(sound, symmetric, 0.0)
     size = symmetric.diagonal(dim1=1, dim2=2)
     scale = torch.where(size > 0, size, 1.0).rsqrt() * (size > 0)
     values, vectors = torch.linalg.eigh(scale.unsqueeze(-1) * symmetric * scale.unsqueeze(-2))
+    values = values.abs()
     kept = values > rank * values.amax(1, keepdim=True).clamp_min(1e-300)
     factor = torch.where(kept, values.clamp_min(1e-300).rsqrt(), 0.0)
     return scale.unsqueeze(-1) * vectors * factor.unsqueeze(-2), (~kept).to(diagonal.dtype)

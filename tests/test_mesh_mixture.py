@@ -99,6 +99,15 @@ def test_quadratic_elements_and_transport() -> None:
     assert relative(found.field.values, exact) < 2e-3
 
 
+@pytest.mark.parametrize(("coupling", "bound"), [(ps.BlendedPatches(2), 1e-3), (ps.TiedPatches(), 2e-2)])
+def test_an_indefinite_equation(coupling: Any, bound: float) -> None:
+    """Δu + 100 u = -1, between eigenvalues: symmetric, but without a Cholesky factor."""
+    problem = problem_on(square(16), ps.Diffusion(f=1.0, c=-100.0))
+    solution = mixture(problem, 6, 16, coupling=coupling)({})
+    exact = ps.Classical(ps.FiniteElements(1)).on(problem)({}).field.values
+    assert relative(solution.field.values, exact) < bound
+
+
 def test_one_patch_is_the_finite_element_solution() -> None:
     problem = problem_on(MESH)
     a = CellValues(inclusions(MESH, 3))
@@ -424,6 +433,40 @@ def test_elasticity_without_support_is_singular() -> None:
     network = ps.CoordinateNetwork(2, 16, generator=torch.Generator().manual_seed(0), widths=(8,))
     expert = ps.MeshMixture(problem, network, ps.domains.graph_decomposition(mesh, 6), fields=ps.EquationFields(1))
     assert set(expert({}, throw=False).status.flatten().tolist()) == {int(SolveStatus.SINGULAR)}
+
+
+@pytest.mark.parametrize("coupling", [ps.BlendedPatches(), ps.TiedPatches()])
+def test_a_body_on_rollers_that_may_turn_is_singular(coupling: Any) -> None:
+    """Each displacement is held on one side, neither holds the rotation about the corner between them."""
+    mesh = square(20, crooked=False)
+    sides = tuple(mesh.boundaries)
+    conditions: list[Any] = []
+    for name, side in (("ux", "bottom"), ("uy", "left")):
+        conditions += [ps.Dirichlet(0.0, field=name, on=side)]
+        conditions += [ps.Flux(0.0, field=name, on=tuple(other for other in sides if other != side))]
+    pde = ps.LinearElasticity(force=(-1.0, 1.0))
+    assert set(elastic(ps.Problem(pde, ps.MeshDomain(mesh), conditions), coupling)[1]) == {int(SolveStatus.SINGULAR)}
+
+
+@pytest.mark.parametrize("coupling", [ps.BlendedPatches(2), ps.TiedPatches()])
+def test_springs_far_softer_than_the_body_hold_its_motions(coupling: Any) -> None:
+    """Translations and the rotation are what the springs make of them, however weak beside the ridge."""
+    mesh = square(12)
+    rest = tuple(name for name in mesh.boundaries if name != "left")
+    springs = [ps.Flux(0.0, alpha=1e-7, field=name, on=rest) for name in ("ux", "uy")]
+    springs += [ps.Flux(0.0, alpha=3e-7, field=name, on="left") for name in ("ux", "uy")]  # so it turns
+    problem = ps.Problem(ps.LinearElasticity(force=(0.0, -1.0)), ps.MeshDomain(mesh), springs)
+    exact = ps.Classical(ps.FiniteElements(1)).on(problem)({}).field.values
+    found, status = elastic(problem, coupling)
+    assert set(status) == {int(SolveStatus.CONVERGED)}
+    assert relative(found, exact) < 1e-4
+
+
+def elastic(problem: ps.Problem, coupling: Any) -> tuple[Tensor, list[int]]:
+    network = ps.CoordinateNetwork(2, 32, generator=torch.Generator().manual_seed(0), widths=(16,))
+    patches = ps.domains.graph_decomposition(problem.domain.mesh, 8)  # type: ignore[union-attr]
+    solution = ps.MeshMixture(problem, network, patches, coupling=coupling)({}, throw=False)
+    return solution.field.values, solution.status.flatten().tolist()
 
 
 def test_outputs_are_a_multiple_of_the_fields() -> None:

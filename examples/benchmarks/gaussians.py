@@ -41,6 +41,7 @@ from pdesolve.reference.suite import allen_cahn_problem, helmholtz_problem
 from pdesolve.residual_minimisation.problem_rows import equation_rows
 from pdesolve.status import raise_unless_converged
 
+from classical_square import SQUARES  # isort: skip
 from gaussian_settings import CASES, INVERSE, QUICK_INVERSE, RACE, Case, Setting  # isort: skip
 from published_recipe import Recipe, race  # isort: skip
 from report import Report, Section, median_seconds, start  # isort: skip
@@ -158,6 +159,9 @@ def _classical(problem: Problem) -> tuple[str, Sequence[int], Classical] | None:
             (8, 16, 32),
             lambda n: partial(_sine_series, problem, n),
         )
+    if type(problem.pde) in SQUARES:
+        sizes, square = SQUARES[type(problem.pde)]
+        return "Chebyshev collocation and Runge-Kutta", sizes, partial(square, problem)
     return None
 
 

@@ -66,12 +66,12 @@ def first_crossing(map: LabelMap, theta: Tensor, domain: Box, counts: Mapping[st
         smallest = search.smallest(times, ends, n)
         crossed = (smallest[:, 0] <= 0).nonzero()
         at = int(crossed[0]) if len(crossed) else int(smallest[:, 0].argmin())
-        best, after = smallest[at], times[at]
+        best, after, spacing = smallest[at], times[at], times[1] - times[0]
         if not len(crossed):
-            best, after = search.closest(best, after, times[1] - times[0], reach)
+            best, after = search.closest(best, after, spacing, reach)
             if float(best[0]) > 0:
                 return search.event(after, best, crossed=False)
-        before = times[max(0, at - 1)]
+        before = max(times[0], after - spacing)  # at the node before, or as far from a time between nodes
         reach = [8.0 * r for r in reach]
         for _ in range(_ZOOMS):  # an eighth of the interval in time each, the window of labels with it
             times = torch.linspace(before, after, 9, dtype=theta.dtype).tolist()
