@@ -29,7 +29,8 @@ class AbstractSlabs(abc.ABC):
 
         Arguments:
             start, end: of the slab that was solved.
-            residual: its residual on fresh points, in units of the rows' terms; infinite where the solve failed.
+            residual: its residual on fresh points, over the size of the equation's terms; infinite where the solve
+                failed.
             before: that of the longer one that was tried from the same start, infinite if there was none.
         """
 
@@ -77,7 +78,7 @@ class AdaptiveSlabs(AbstractSlabs):
     """Slabs as long as the residual allows: halved and solved again above the tolerance, longer far below it.
 
     Arguments:
-        tolerance: of the residual on fresh points, in units of the rows' terms (default 1e-6).
+        tolerance: of the residual on fresh points, over the size of the equation's terms (default 1e-6).
         length: of the first, a share of the whole time (default 0.02).
         shortest: taken even where it misses the tolerance (default 1e-4).
 
@@ -105,7 +106,7 @@ class AdaptiveSlabs(AbstractSlabs):
 
     def following(self, start: float, end: float, residual: float, before: float) -> float:
         length = end - start
-        helps = residual <= _SHRINKS * before or math.isinf(before)
+        helps = residual <= _SHRINKS * before or math.isinf(before) or math.isinf(residual)
         if residual > self.tolerance and helps and length > 1.5 * self.shortest:
             return start + max(0.5 * length, self.shortest)
         wanted = (self.tolerance / max(residual, 1e-300)) ** (1.0 / _ORDER)
