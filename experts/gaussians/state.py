@@ -14,12 +14,10 @@ from pdesolve.condition import InitialCondition, Value, value_at
 from pdesolve.experts.gaussians.factored import Factor
 from pdesolve.experts.gaussians.layout import Layout
 from pdesolve.problem import Problem
-from pdesolve.residual_minimisation.damped_qr import DampedQR
+from pdesolve.residual_minimisation.damped_qr import DampedQR, require_damped_qr
 from pdesolve.residual_minimisation.linear_least_squares import LinearLeastSquares
-from pdesolve.residual_minimisation.memory import require_jacobian
 
 _POINTS = 1.7  # over Gaussians, along each axis
-_COPIES = 3.0  # the matrix, and what ``DampedQR`` holds at its peak
 
 
 class SpaceBasis(Protocol):
@@ -91,7 +89,7 @@ class State:
             basis = in_space.cloud(device)
             points = in_space.points(_POINTS ** len(axes), generator)
             columns = torch.stack([points[axis] for axis in axes], dim=1).to(device)
-        require_jacobian(len(columns), basis.size, columns.device, copies=_COPIES)
+        require_damped_qr(len(columns), columns.new_empty(basis.size))
         table = basis.table(columns, ("",))[""]
         at = {axis: columns[:, j] for j, axis in enumerate(axes)}
         known = {**problem.batch_parameters(device=device), **at, "t": columns.new_full((len(columns),), time)}

@@ -10,9 +10,8 @@ import torch
 from torch import Tensor
 
 from pdesolve.residual_minimisation.abstract import AbstractMinimiser, AbstractResidual, Minimised, Watch
-from pdesolve.residual_minimisation.damped_qr import DampedQR
+from pdesolve.residual_minimisation.damped_qr import DampedQR, require_damped_qr
 from pdesolve.residual_minimisation.journal import begin, cost_of
-from pdesolve.residual_minimisation.memory import jacobian_copies
 from pdesolve.residual_minimisation.spectrum import round_off
 from pdesolve.status import SolveStatus
 
@@ -64,7 +63,7 @@ class LineSearchGaussNewton(AbstractMinimiser):
             )
 
     def minimise(self, problem: AbstractResidual, start: Tensor, watch: Watch | None = None) -> Minimised:
-        theta, journal, failed = begin(problem, start, watch, jacobian_copies(3.0))
+        theta, journal, failed = begin(problem, start, watch, require_damped_qr)
         if failed is not None:
             return failed
         cost, factors = journal.best_cost, None
