@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import numbers
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import final
@@ -108,6 +107,14 @@ class PhysicsInformedGaussians(AbstractOneOffExpert):
             )
         if self.tolerance <= 0.0:
             raise ValueError(f"tolerance must be positive, got {tolerance}")
+        for name, given, kind in (
+            ("placement", placement, AbstractPlacement),
+            ("minimiser", minimiser, AbstractMinimiser),
+        ):
+            if given is not None and not isinstance(given, kind):
+                raise TypeError(f"{name} must be an {kind.__name__}, got {type(given).__name__}")
+        if factor is not None and not callable(factor):
+            raise TypeError(f"factor must be a function of axes by name, got {type(factor).__name__}")
         self.slabs = _slabs(slabs)
         self.factor, self.placement = factor, placement
         several = self.slabs.first() < 1.0
@@ -311,7 +318,7 @@ class PhysicsInformedGaussians(AbstractOneOffExpert):
 def _slabs(slabs: int | Sequence[float] | AbstractSlabs) -> AbstractSlabs:
     if isinstance(slabs, AbstractSlabs):
         return slabs
-    return GivenSlabs.equal(slabs) if isinstance(slabs, numbers.Integral) else GivenSlabs(tuple(slabs))  # type: ignore[arg-type]
+    return GivenSlabs(tuple(slabs)) if isinstance(slabs, Sequence) else GivenSlabs.equal(slabs)
 
 
 def _minimiser(problem: Problem) -> AbstractMinimiser:

@@ -54,10 +54,10 @@ def errors(fitted: PhysicsInformedGaussians, *exact: Exact) -> list[float]:
     return [float((u - e(at)).norm() / e(at).norm()) for u, e in zip(fitted.at(at), exact, strict=True)]
 
 
-@pytest.mark.parametrize(("start", "end"), [(0.1, 0.7), (0.1, 0.9), (-3.0, -2.3), (1e6, 1e6 + 1.0), (0.07, 0.61)])
+@pytest.mark.parametrize(("start", "end"), [(0.1, 0.7), (0.1, 0.9), (-3.0, -2.3), (1e6, 1e6 + 1.0), (0.2, 0.9)])
 def test_time_may_start_anywhere_and_its_end_belongs_to_the_last_slab(start: float, end: float) -> None:
     problem, exact = heat(start, end)
-    fitted = expert(slabs=7 if end < 1.0 else 3)
+    fitted = expert()
     assert fitted.fit(problem).status is ps.SolveStatus.CONVERGED
     assert errors(fitted, exact)[0] < 1e-5
 
@@ -232,10 +232,10 @@ def test_a_trial_that_fails_is_tried_again_shorter_even_after_one_that_did_not()
 
 
 def test_a_width_that_was_solved_goes_before_one_that_failed() -> None:
-    minimiser = Failing(lambda k: k == 2)
+    minimiser = Failing(lambda k: k == 1)
     report = expert(slabs=1, overlaps=(1.0, 2.0), minimiser=minimiser, tolerance=1.0).fit(heat()[0])
     assert report.status is ps.SolveStatus.CONVERGED
-    assert report.history["overlap"] == [1.0]
+    assert report.history["overlap"] == [2.0]
 
 
 @pytest.mark.parametrize("slabs", [4, AdaptiveSlabs(1e-5, 0.2, 0.05)])

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from itertools import pairwise
 from typing import final
 
-from pdesolve.domains.geometry import positive_int
+from pdesolve.domains.geometry import finite_float, positive_int
 
 _ORDER = 3.0  # the residual is taken to fall at least so fast with the slab's length
 _SHRINKS = 0.5  # of the residual is the most that half a slab may leave, or it is not the time that is not resolved
@@ -44,16 +44,16 @@ class GivenSlabs(AbstractSlabs):
         ends: rising, the last one 1.
 
     Raises:
-        ValueError: ends that do not.
+        TypeError, ValueError: ends that do not.
     """
 
     ends: Sequence[float]
 
     def __post_init__(self) -> None:
-        if not self.ends or self.ends[-1] != 1.0 or any(b <= a for a, b in pairwise((0.0, *self.ends))):
-            raise ValueError(
-                f"slabs must be rising shares of the time that end at 1, or a number of them, got {self.ends}"
-            )
+        ends = tuple(finite_float(end, "an end of slabs") for end in self.ends)
+        if not ends or ends[-1] != 1.0 or any(b <= a for a, b in pairwise((0.0, *ends))):
+            raise ValueError(f"slabs must be rising shares of the time that end at 1, or a number of them, got {ends}")
+        object.__setattr__(self, "ends", ends)
 
     @staticmethod
     def equal(count: int) -> GivenSlabs:

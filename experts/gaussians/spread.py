@@ -28,7 +28,7 @@ class Spread:
         maps: x(s) of axes along which they are not evenly spread.
 
     Raises:
-        TypeError, ValueError: counts below one.
+        TypeError, ValueError: counts below one, maps of another kind.
     """
 
     count: int | Mapping[str, int]
@@ -40,6 +40,9 @@ class Spread:
             object.__setattr__(self, "count", named)
         else:
             object.__setattr__(self, "count", positive_int(self.count, "count"))
+        for axis, map in self.maps.items():
+            if not isinstance(map, AxisMap):
+                raise TypeError(f"the map of {axis!r} must be an AxisMap, got {type(map).__name__}: use AxisMap.of")
         object.__setattr__(self, "maps", dict(self.maps))
 
     def check(self, box: Box) -> None:
