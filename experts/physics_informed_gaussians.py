@@ -10,6 +10,7 @@ from typing import final
 import torch
 from torch import Tensor
 
+from pdesolve.condition import check_value
 from pdesolve.domains.geometry import finite_float
 from pdesolve.domains.grid import StructuredGrid
 from pdesolve.experts.gaussians.factored import Factor
@@ -18,7 +19,7 @@ from pdesolve.experts.gaussians.placement.abstract import AbstractPlacement
 from pdesolve.experts.gaussians.residual import GaussianResidual
 from pdesolve.experts.gaussians.slab import Slab, handed_on
 from pdesolve.experts.gaussians.slab_solver import FRESH, SlabSolver, SolvedSlab, on_share
-from pdesolve.experts.gaussians.slabs import AbstractSlabs, GivenSlabs
+from pdesolve.experts.gaussians.slabs import AbstractSlabs, slabs_of
 from pdesolve.experts.gaussians.spread import Spread
 from pdesolve.experts.gaussians.state import State
 from pdesolve.experts.one_off import AbstractOneOffExpert, FitReport, Progress
@@ -34,6 +35,7 @@ from pdesolve.residual_minimisation.problem_rows import equation_rows
 from pdesolve.solution import Solution
 from pdesolve.status import SolveStatus, raise_unless_converged
 
+_PROBES = 9  # points that a factor is tried at
 _CLOSED_FORMS = 4  # highest order of the equation for which derivatives are tested
 
 
@@ -65,7 +67,8 @@ class PhysicsInformedGaussians(AbstractOneOffExpert):
 
     Raises:
         TypeError, ValueError: counts, slabs or overlaps that are not positive, fewer points than unknowns; in ``fit``
-            an equation of an order above four, maps that do not end where their axis does.
+            an equation of an order above four, maps that do not end where their axis does, a factor that contradicts
+            a condition.
         MemoryError: a Jacobian that does not fit, said before it is allocated.
 
     Notes:
@@ -115,7 +118,7 @@ class PhysicsInformedGaussians(AbstractOneOffExpert):
                 raise TypeError(f"{name} must be an {kind.__name__}, got {type(given).__name__}")
         if factor is not None and not callable(factor):
             raise TypeError(f"factor must be a function of axes by name, got {type(factor).__name__}")
-        self.slabs = _slabs(slabs)
+        self.slabs = slabs_of(slabs)
         self.factor, self.placement = factor, placement
         several = self.slabs.first() < 1.0
         if placement is not None and several:
@@ -313,12 +316,8 @@ class PhysicsInformedGaussians(AbstractOneOffExpert):
         if self.slabs.first() < 1.0 and not box.has_time:
             raise ValueError(f"slabs need a time axis, the domain has {', '.join(axes)}")
         self.spread.check(box)
-
-
-def _slabs(slabs: int | Sequence[float] | AbstractSlabs) -> AbstractSlabs:
-    if isinstance(slabs, AbstractSlabs):
-        return slabs
-    return GivenSlabs(tuple(slabs)) if isinstance(slabs, Sequence) else GivenSlabs.equal(slabs)
+        if self.factor is not None:
+            check_value(self.factor, {**box.probe(_PROBES), **problem.batch_parameters()}, "the factor")
 
 
 def _minimiser(problem: Problem) -> AbstractMinimiser:

@@ -12,6 +12,8 @@ import pdesolve as ps
 from pdesolve.experts.gaussians.layout import AxisMap
 from pdesolve.experts.physics_informed_gaussians import PhysicsInformedGaussians
 from pdesolve.reference.suite import burgers_problem
+from pdesolve.residual_minimisation.abstract import AbstractMinimiser
+from pdesolve.residual_minimisation.line_search_gauss_newton import LineSearchGaussNewton
 from pdesolve.residual_minimisation.linear_least_squares import LinearLeastSquares
 from pdesolve.training.solve import solve
 
@@ -119,6 +121,35 @@ def test_a_nonlinear_problem_sent_to_the_linear_solver() -> None:
     expert = PhysicsInformedGaussians({"t": 5, "x": 12}, overlaps=(2.0,), minimiser=LinearLeastSquares())
     with pytest.raises(ValueError, match=r"not affine.*ProbedLevenbergMarquardt"):
         solve(burgers_problem(0.1), expert)
+
+
+@pytest.mark.parametrize("minimiser", [LinearLeastSquares(damping=0.0), LineSearchGaussNewton(damping=0.0)])
+def test_dependent_columns_without_damping_are_a_status(minimiser: AbstractMinimiser) -> None:
+    """v stands in no row."""
+    pde = ps.FunctionPDE(lambda f, c, p: (f.u.xx - 1.0 + 0.0 * f.v,), fields=("u", "v"))
+    problem = ps.Problem(pde, ps.Interval(0, 1), [ps.Dirichlet(0.0, field="u")])
+    solution = solve(problem, PhysicsInformedGaussians(9, overlaps=(2.0,), minimiser=minimiser), throw=False)
+    assert int(solution.status[0, 0]) == ps.SolveStatus.SINGULAR
+
+
+def test_factors_that_cannot_be() -> None:
+    """Of an axis that is not there; not finite; and not periodic where u is, in value or in slope."""
+    for factor, message in ((lambda q: q, "reads 'q'"), (lambda x: 1.0 / x, "not finite")):
+        with pytest.raises(ValueError, match=message):
+            solve(HEAT, PhysicsInformedGaussians({"t": 5, "x": 9}, factor=factor))
+    ring = ps.Problem(
+        lambda f, c, p: f.u.t - f.u.xx,
+        UNIT,
+        [ps.InitialCondition(lambda x: torch.sin(2.0 * math.pi * x)), ps.Periodic("x")],
+    )
+    for factor in (lambda x: 1.0 + x, lambda x: 2.0 + x * (1.0 - x)):
+        with pytest.raises(ValueError, match="along which u is periodic"):
+            solve(ring, PhysicsInformedGaussians({"t": 5, "x": 9}, factor=factor))
+    expert = PhysicsInformedGaussians(
+        {"t": 7, "x": 14}, slabs=20, overlaps=(2.0,), factor=lambda x: 2.0 + torch.cos(2.0 * math.pi * x), tolerance=1.0
+    )
+    solution = solve(ring, expert)
+    assert float(solution.field.values[0, 0, :, [0, -1]].diff().abs().max()) < 1e-12
 
 
 def test_conditions_that_contradict_each_other_are_named() -> None:

@@ -112,3 +112,14 @@ class AdaptiveSlabs(AbstractSlabs):
         wanted = (self.tolerance / max(residual, 1e-300)) ** (1.0 / _ORDER)
         following = end + length * min(2.0, max(1.0, wanted))
         return 1.0 if following > 1.0 - _NEAR else following
+
+
+def slabs_of(slabs: int | Sequence[float] | AbstractSlabs) -> AbstractSlabs:
+    """A number of equal slabs, or their ends, or what cuts time itself.
+
+    Raises:
+        TypeError, ValueError: as for ``GivenSlabs``.
+    """
+    if isinstance(slabs, AbstractSlabs):
+        return slabs
+    return GivenSlabs(tuple(slabs)) if isinstance(slabs, Sequence) else GivenSlabs.equal(slabs)

@@ -78,6 +78,8 @@ class LineSearchGaussNewton(AbstractMinimiser):
                     return journal.finish(SolveStatus.CONVERGED)
                 factors = DampedQR(jacobian, self.damping)
                 step = factors.solve(-r)
+                if not bool(torch.isfinite(step).all()):
+                    return journal.finish(SolveStatus.SINGULAR, "columns of the Jacobian are dependent: take a damping")
                 size, moved = torch.linalg.vector_norm(r), torch.linalg.vector_norm(r + jacobian @ step)
                 promised = max(cost - 0.5 * float(moved.square()), 0.0)
                 if promised <= self.ftol * cost or bool(size - moved <= round_off(jacobian, theta)):

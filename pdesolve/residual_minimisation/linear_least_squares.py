@@ -58,6 +58,8 @@ class LinearLeastSquares(AbstractMinimiser):
             factors = self.factorise(jacobian, self.damping)
             for _ in range(1 + self.refinements):
                 step = factors.solve(-r)
+                if not bool(torch.isfinite(step).all()):
+                    return journal.finish(SolveStatus.SINGULAR, "columns of the Jacobian are dependent: take a damping")
                 moved = problem.residual(theta + step)
                 self._check_affine(moved, r, jacobian, step, theta)
                 if cost_of(moved) < journal.best_cost or not journal.steps:
