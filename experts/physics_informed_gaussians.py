@@ -110,23 +110,18 @@ class PhysicsInformedGaussians(AbstractOneOffExpert):
             )
         if self.tolerance <= 0.0:
             raise ValueError(f"tolerance must be positive, got {tolerance}")
-        for name, given, kind in (
-            ("placement", placement, AbstractPlacement),
-            ("minimiser", minimiser, AbstractMinimiser),
-        ):
+        for given, kind in ((placement, AbstractPlacement), (minimiser, AbstractMinimiser)):
             if given is not None and not isinstance(given, kind):
-                raise TypeError(f"{name} must be an {kind.__name__}, got {type(given).__name__}")
+                raise TypeError(f"an {kind.__name__} is expected, got {type(given).__name__}")
         if factor is not None and not callable(factor):
             raise TypeError(f"factor must be a function of axes by name, got {type(factor).__name__}")
-        self.slabs = slabs_of(slabs)
-        self.factor, self.placement = factor, placement
-        several = self.slabs.first() < 1.0
-        if placement is not None and several:
+        self.slabs, self.factor, self.placement = slabs_of(slabs), factor, placement
+        if placement is not None and not self.slabs.single:
             raise ValueError(
                 f"{type(placement).__name__} moves Gaussians of one slab, and several are asked for: leave slabs or "
                 "placement out"
             )
-        if "t" in self.spread.maps and several:
+        if "t" in self.spread.maps and not self.slabs.single:
             raise ValueError("a map along t is of one slab, and several are asked for: give their ends as shares")
         self.minimiser, self.seed = minimiser, seed
         self._problem: Problem | None = None
@@ -143,8 +138,7 @@ class PhysicsInformedGaussians(AbstractOneOffExpert):
     @property
     def device(self) -> torch.device:
         """Where fits are made: the CPU, or where ``to`` has put the expert."""
-        place = self.get_buffer("_place")
-        return place.device
+        return self.get_buffer("_place").device
 
     def fit(self, problem: Problem, progress: Progress | None = None) -> FitReport:
         self._check(problem)
@@ -313,7 +307,7 @@ class PhysicsInformedGaussians(AbstractOneOffExpert):
                 "it as a system of lower order"
             )
         box, axes = problem.box, problem.box.axes
-        if self.slabs.first() < 1.0 and not box.has_time:
+        if not self.slabs.single and not box.has_time:
             raise ValueError(f"slabs need a time axis, the domain has {', '.join(axes)}")
         self.spread.check(box)
         if self.factor is not None:

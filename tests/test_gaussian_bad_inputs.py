@@ -10,6 +10,8 @@ import torch
 
 import pdesolve as ps
 from pdesolve.experts.gaussians.layout import AxisMap
+from pdesolve.experts.gaussians.placement.adapted import Adapted
+from pdesolve.experts.gaussians.slabs import AdaptiveSlabs
 from pdesolve.experts.physics_informed_gaussians import PhysicsInformedGaussians
 from pdesolve.reference.suite import burgers_problem
 from pdesolve.residual_minimisation.abstract import AbstractMinimiser
@@ -53,9 +55,15 @@ def test_maps_that_do_not_rise(knots: Sequence[float]) -> None:
         AxisMap(torch.tensor(knots, dtype=torch.float64))
 
 
-def test_a_map_of_time_is_of_one_slab() -> None:
+@pytest.mark.parametrize("slabs", [2, (0.3, 1.0), AdaptiveSlabs(length=1.0)])
+def test_what_is_of_one_slab(slabs: int | Sequence[float] | AdaptiveSlabs) -> None:
+    """Slabs that begin with the whole time may become shorter."""
     with pytest.raises(ValueError, match="map along t"):
-        PhysicsInformedGaussians(50, slabs=2, maps={"t": AxisMap.uniform(0.0, 1.0)})
+        PhysicsInformedGaussians(50, slabs=slabs, maps={"t": AxisMap.uniform(0.0, 1.0)})
+    with pytest.raises(ValueError, match="Adapted moves Gaussians of one slab"):
+        PhysicsInformedGaussians(50, slabs=slabs, placement=Adapted())
+    with pytest.raises(ValueError, match="slabs need a time axis"):
+        solve(POISSON, PhysicsInformedGaussians(50, slabs=slabs))
 
 
 @pytest.mark.parametrize("points", [0.5, 0.0, math.nan, math.inf])
@@ -94,9 +102,17 @@ def test_slabs_of_another_kind(slabs: object) -> None:
         PhysicsInformedGaussians(10, slabs=slabs)  # type: ignore[arg-type]
 
 
-@pytest.mark.parametrize("name", ["placement", "minimiser", "factor", "maps"])
-def test_arguments_of_another_kind(name: str) -> None:
-    with pytest.raises(TypeError, match=name.rstrip("s")):
+@pytest.mark.parametrize(
+    ("name", "message"),
+    [
+        ("placement", "AbstractPlacement"),
+        ("minimiser", "AbstractMinimiser"),
+        ("factor", "factor must be a function"),
+        ("maps", "map of 'x' must be an AxisMap"),
+    ],
+)
+def test_arguments_of_another_kind(name: str, message: str) -> None:
+    with pytest.raises(TypeError, match=message):
         PhysicsInformedGaussians(10, **{name: {"x": 1.0}})  # type: ignore[arg-type]
 
 

@@ -19,6 +19,11 @@ _NEAR = 1e-9
 class AbstractSlabs(abc.ABC):
     """Where slabs end, in shares of the whole time."""
 
+    @property
+    @abc.abstractmethod
+    def single(self) -> bool:
+        """Whether there is one slab, whatever its residual."""
+
     @abc.abstractmethod
     def first(self) -> float:
         """The end of the first slab to try."""
@@ -65,6 +70,10 @@ class GivenSlabs(AbstractSlabs):
         count = positive_int(count, "slabs")
         return GivenSlabs(tuple((k + 1) / count for k in range(count)))
 
+    @property
+    def single(self) -> bool:
+        return len(self.ends) == 1
+
     def first(self) -> float:
         return self.ends[0]
 
@@ -100,6 +109,10 @@ class AdaptiveSlabs(AbstractSlabs):
                 "slabs need a tolerance above 0 and 0 < shortest <= length <= 1, got "
                 f"{self.tolerance}, {self.shortest} and {self.length}"
             )
+
+    @property
+    def single(self) -> bool:
+        return False
 
     def first(self) -> float:
         return self.length
