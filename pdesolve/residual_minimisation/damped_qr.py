@@ -47,6 +47,13 @@ class DampedQR:
         scaled: Tensor = torch.linalg.solve_triangular(self._triangle, top, upper=True)
         return scaled.squeeze(1) / self.scale
 
+    def solve_normal(self, g: Tensor) -> Tensor:
+        """(JᵀJ + μ² D²)⁻¹ g, (n,), of g (n,)."""
+        right = (g / self.scale).unsqueeze(1)
+        half: Tensor = torch.linalg.solve_triangular(self._triangle.mT, right, upper=False)
+        scaled: Tensor = torch.linalg.solve_triangular(self._triangle, half, upper=True)
+        return scaled.squeeze(1) / self.scale
+
     def variances(self) -> Tensor:
         """The diagonal of (JᵀJ + μ² D²)⁻¹, (n,)."""
         identity = torch.eye(len(self._triangle), dtype=self._triangle.dtype, device=self._triangle.device)

@@ -36,10 +36,10 @@ class LineSearchGaussNewton(AbstractMinimiser):
         MemoryError: a Jacobian that does not fit, said before it is allocated.
 
     Notes:
-        Factors also say when to stop: where those of the step before would change r by less than √ftol of itself, none
-        are made. 2 (m + n) n² operations a step, a fraction of ``ProbedLevenbergMarquardt``: for problems nearly linear
-        in θ, such as weights of fixed Gaussians on a nonlinear equation. Where parameters enter nonlinearly take the
-        latter.
+        Factors also say when to stop: where a step by those of the step before lowers the cost by less than ftol of
+        itself, none are made. 2 (m + n) n² operations a step, a fraction of ``ProbedLevenbergMarquardt``: for problems
+        nearly linear in θ, such as weights of fixed Gaussians on a nonlinear equation. Where parameters enter
+        nonlinearly take the latter.
 
     Source: Björck, Numerical Methods for Least Squares Problems (1996), section 9.2.
     """
@@ -98,9 +98,13 @@ class LineSearchGaussNewton(AbstractMinimiser):
         return journal.finish(SolveStatus.STEP_CAP)
 
     def _at_rest(self, r: Tensor, jacobian: Tensor, factors: DampedQR) -> bool:
-        """Whether a step on factors of the Jacobian before would leave r as it is."""
-        change = torch.linalg.vector_norm(jacobian @ factors.solve(-r))
-        return bool(change.square() <= self.ftol * torch.linalg.vector_norm(r).square())
+        """Whether a step by the factors of the Jacobian before, along the gradient of this one, hardly lowers |r|².
+
+        The gradient must be this one's: r is free of what the Jacobian before could reach as soon as its step is made.
+        """
+        along = jacobian @ factors.solve_normal(jacobian.mT @ -r)
+        lowered = (r @ along).square()
+        return bool(lowered <= self.ftol * r.square().sum() * along.square().sum())
 
     def _along_chords(
         self, problem: AbstractResidual, factors: DampedQR, theta: Tensor, cost: float
