@@ -4,44 +4,39 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import final
 
 import torch
 from torch import Tensor
 
-from pdesolve.condition import InitialCondition
-from pdesolve.domains.geometry import Box, positive_int
+from pdesolve.condition import check_value
+from pdesolve.domains.geometry import finite_float
 from pdesolve.domains.grid import StructuredGrid
-from pdesolve.experts.gaussians.cloud import GaussianCloud
-from pdesolve.experts.gaussians.factored import Factor, Factored, imposed_by
-from pdesolve.experts.gaussians.handed_over import HandedOver
-from pdesolve.experts.gaussians.layout import AxisMap, Layout, MappedSampler
+from pdesolve.experts.gaussians.factored import Factor
+from pdesolve.experts.gaussians.layout import AxisMap, MappedSampler
 from pdesolve.experts.gaussians.placement.abstract import AbstractPlacement
-from pdesolve.experts.gaussians.placement.fit import GaussianFit
-from pdesolve.experts.gaussians.placement.rows import SampledRows
 from pdesolve.experts.gaussians.residual import GaussianResidual
 from pdesolve.experts.gaussians.slab import Slab, handed_on
-from pdesolve.experts.gaussians.slabs import AbstractSlabs, GivenSlabs
+from pdesolve.experts.gaussians.slab_solver import FRESH, SlabSolver, SolvedSlab, on_share
+from pdesolve.experts.gaussians.slabs import AbstractSlabs, slabs_of
+from pdesolve.experts.gaussians.spread import Spread
 from pdesolve.experts.gaussians.state import State
 from pdesolve.experts.one_off import AbstractOneOffExpert, FitReport, Progress
 from pdesolve.experts.provenance import provenance
 from pdesolve.field import Field
-from pdesolve.frames.abstract import AbstractLifting, NoLifting
 from pdesolve.frames.contradictions import contradictions
 from pdesolve.problem import Problem
-from pdesolve.residual_minimisation.abstract import AbstractMinimiser, Minimised
+from pdesolve.residual_minimisation.abstract import AbstractMinimiser
 from pdesolve.residual_minimisation.damped_qr import KeptQR
 from pdesolve.residual_minimisation.line_search_gauss_newton import LineSearchGaussNewton
 from pdesolve.residual_minimisation.linear_least_squares import LinearLeastSquares
-from pdesolve.residual_minimisation.problem_rows import ProblemRows, condition_rows, equation_rows
+from pdesolve.residual_minimisation.problem_rows import equation_rows
 from pdesolve.solution import Solution
 from pdesolve.status import SolveStatus, raise_unless_converged
 
+_PROBES = 9  # points that a factor is tried at
 _CLOSED_FORMS = 4  # highest order of the equation for which derivatives are tested
-_FRESH = 2000
-_IN_TIME = 7  # Gaussians of a slab along t where only a total is given
-_TIME_OVERLAP = 2.5  # few Gaussians in time do best when they are wide, like a polynomial
 
 
 @final
@@ -58,11 +53,11 @@ class PhysicsInformedGaussians(AbstractOneOffExpert):
             number along each axis.
         slabs: how many equal ones (default 1), their ends as shares of the time, the last one 1, or an object such as
             ``AdaptiveSlabs(1e-6)``.
-        maps: x(s) of axes along which Gaussians are not evenly spread (default straight).
-        overlaps: half widths over spacings to choose from (default 1.3, 2, 2.5).
+        maps: x(s) of axes along which Gaussians are not evenly spread (default straight); of t for one slab only.
+        overlaps: half widths over spacings to choose from, in space (default 1.3, 2, 2.5; along t always 2.5).
         points: points of the equation over unknowns (default 2).
-        tolerance: a slab whose residual on fresh points exceeds this, in units of the rows' terms, has failed
-            (default 1e-3).
+        tolerance: a slab whose residual on fresh points exceeds this has failed (default 1e-3): the root mean square
+            over Σ_α |∂F/∂(∂^α u)| σ^-α and over the largest |u| so far.
         factor: f, a function of axes by name, zero where u is: u = f times what stands above, so that these conditions
             hold exactly (default none).
         placement: moves, adds or removes Gaussians after the lattice's fit, such as ``Adapted()`` or ``Trained()``; of
@@ -71,17 +66,17 @@ class PhysicsInformedGaussians(AbstractOneOffExpert):
         seed: of the points (default 0).
 
     Raises:
-        ValueError: counts, slabs or overlaps that are not positive, fewer points than unknowns; in ``fit`` an
-            equation of an order above four.
+        TypeError, ValueError: counts, slabs or overlaps that are not positive, fewer points than unknowns; in ``fit``
+            an equation of an order above four, maps that do not end where their axis does, a factor that contradicts
+            a condition.
         MemoryError: a Jacobian that does not fit, said before it is allocated.
 
     Notes:
         Centres reach beyond boundaries, and points crowd there: without either the error at a boundary is orders of
         magnitude above that inside. 2 (m + N) N² operations a step; equal slabs of a linear equation whose coefficients
-        do not change in time share one factorisation.
-
-    A front that slabs and maps do not resolve may pass the tolerance and err more than it says: a residual is not an
-    error.
+        do not change in time share one factorisation. It has no parameters of its own; ``expert.to("cuda")`` before
+        ``fit`` says where the work is done. A front that slabs and maps do not resolve may pass the tolerance and err
+        more than it says: a residual is not an error.
 
     Good values: 1 000 to 3 000; overlaps 1.3 for hundreds along an axis, 2 and more for few; 6 to 8 in time and slabs
         so short that they suffice.
@@ -104,32 +99,35 @@ class PhysicsInformedGaussians(AbstractOneOffExpert):
         seed: int = 0,
     ) -> None:
         super().__init__()
-        self.count: int | dict[str, int]
-        if isinstance(count, Mapping):
-            self.count = {axis: positive_int(n, f"count of {axis!r}") for axis, n in count.items()}
-        else:
-            self.count = positive_int(count, "count")
-        if not overlaps or any(not (o > 0 and math.isfinite(o)) for o in overlaps):
-            raise ValueError(f"overlaps, half widths over spacings, must be positive and finite, got {tuple(overlaps)}")
-        if not points >= 1:
+        self.spread = Spread(count, maps or {})
+        self.overlaps = tuple(finite_float(overlap, "an overlap") for overlap in overlaps)
+        if not self.overlaps or min(self.overlaps) <= 0.0:
+            raise ValueError(f"overlaps, half widths over spacings, must be positive, got {self.overlaps}")
+        self.points, self.tolerance = finite_float(points, "points"), finite_float(tolerance, "tolerance")
+        if self.points < 1.0:
             raise ValueError(
                 f"points must be at least 1 for each unknown, got {points}: fewer leave weights undetermined"
             )
-        if not tolerance > 0:
+        if self.tolerance <= 0.0:
             raise ValueError(f"tolerance must be positive, got {tolerance}")
-        self.slabs = _slabs(slabs)
-        self.maps = dict(maps or {})
-        self.overlaps, self.points, self.tolerance = tuple(overlaps), points, tolerance
-        self.factor, self.placement = factor, placement
-        if placement is not None and self.slabs.first() < 1.0:
+        for given, kind in ((placement, AbstractPlacement), (minimiser, AbstractMinimiser)):
+            if given is not None and not isinstance(given, kind):
+                raise TypeError(f"an {kind.__name__} is expected, got {type(given).__name__}")
+        if factor is not None and not callable(factor):
+            raise TypeError(f"factor must be a function of axes by name, got {type(factor).__name__}")
+        self.slabs, self.factor, self.placement = slabs_of(slabs), factor, placement
+        if placement is not None and not self.slabs.single:
             raise ValueError(
                 f"{type(placement).__name__} moves Gaussians of one slab, and several are asked for: leave slabs or "
                 "placement out"
             )
+        if "t" in self.spread.maps and not self.slabs.single:
+            raise ValueError("a map along t is of one slab, and several are asked for: give their ends as shares")
         self.minimiser, self.seed = minimiser, seed
         self._problem: Problem | None = None
         self._pieces: list[Slab] = []
         self.report: FitReport | None = None
+        self.register_buffer("_place", torch.empty(0), persistent=False)  # moves with the module
 
     @property
     def problem(self) -> Problem:
@@ -137,81 +135,118 @@ class PhysicsInformedGaussians(AbstractOneOffExpert):
             raise ValueError("this expert has no problem yet: call solve(problem, expert), or expert.fit(problem)")
         return self._problem
 
+    @property
+    def device(self) -> torch.device:
+        """Where fits are made: the CPU, or where ``to`` has put the expert."""
+        return self.get_buffer("_place").device
+
     def fit(self, problem: Problem, progress: Progress | None = None) -> FitReport:
         self._check(problem)
-        self._problem, self._pieces = problem, []
+        self._problem, self._pieces, self.report = problem, [], None
         minimiser = self.minimiser or _minimiser(problem)
+        solver = SlabSolver(problem, minimiser, self.points, self.factor, self.placement, self.seed, self.device)
         history: dict[str, list[float]] = {"time": [], "residual": [], "overlap": [], "steps": []}
         overlaps, start, end = self.overlaps, 0.0, self.slabs.first() if problem.box.has_time else 1.0
-        longer = math.inf  # residual of a longer slab from the same start
+        size, longer = 0.0, math.inf  # of u so far; residual of a longer slab from the same start
         states: dict[float, State] = {}  # what the next slab sets out from, by overlap
         while start < 1.0:
-            tried = [self._tried(problem, (start, end), overlap, states, minimiser) for overlap in overlaps]
-            best = min(tried, key=lambda t: t.residual if math.isfinite(t.residual) else math.inf)
-            ended, residual = best.ended, best.residual
-            failed = ended.status is not SolveStatus.CONVERGED
-            judged = math.inf if failed or not math.isfinite(residual) else residual
+            overlap, solved = self._best(solver, on_share(problem, start, end), overlaps, states)
+            residual = solved.relative(size)
+            judged = residual if math.isfinite(residual) and not solved.failed else math.inf
             following = self.slabs.following(start, end, judged, longer)
             if following < end:
                 end, longer = following, judged
                 continue
-            longer = math.inf
-            overlaps = (best.overlap,)
-            self._pieces.append(best.slab)
-            time = best.slab.box.bounds("t")[1] if problem.box.has_time else 0.0
-            steps = len(ended.history["cost"]) - 1.0
-            row = {"time": time, "residual": residual, "overlap": best.overlap, "steps": steps}
-            for name, value in row.items():
+            self._pieces.append(solved.slab)
+            for name, value in zip(history, self._numbers(solved, residual, overlap), strict=True):
                 history[name].append(value)
             if progress is not None:
                 progress(end, residual)
-            status = ended.status
-            if not failed and not residual <= self.tolerance:
-                status = SolveStatus.UNRESOLVED if math.isfinite(residual) else SolveStatus.NON_FINITE
-            if status is not SolveStatus.CONVERGED:
-                part = f"slab {len(self._pieces)}, which ends at t = {time:.6g}"
-                detail = f"residual {residual:.2g} on fresh points {ended.detail}".strip()
-                where = part if problem.box.has_time else "the solve"
-                remedy = "; ".join(["take more Gaussians or shorter slabs", *contradictions(problem)])
-                self.report = FitReport(status, residual, history, f"{where}: {detail}; {remedy}")
+            self.report = self._failure(solved, residual, history)
+            if self.report is not None:
                 return self.report
             if end < 1.0:
-                states = {best.overlap: handed_on(best.slab, states[best.overlap], best.layout)}
+                states = {overlap: handed_on(solved.slab, states[overlap])}
+            overlaps, size, longer = (overlap,), max(size, solved.size), math.inf
             start, end = end, following
         self.report = FitReport(SolveStatus.CONVERGED, max(history["residual"]), history)
         return self.report
 
+    def _best(
+        self, solver: SlabSolver, part: Problem, overlaps: Sequence[float], states: dict[float, State]
+    ) -> tuple[float, SolvedSlab]:
+        """The slab with the overlap that leaves the smallest residual, results before failures."""
+        found: list[tuple[float, SolvedSlab]] = []
+        for overlap in overlaps:
+            layout = self.spread.layout(part, overlap)
+            if part.box.has_time and overlap not in states:
+                states[overlap] = solver.initial(layout)
+            found.append((overlap, solver.solve(part, layout, states.get(overlap))))
+
+        def order(entry: tuple[float, SolvedSlab]) -> tuple[bool, float]:
+            residual = entry[1].relative(0.0)
+            return entry[1].failed, residual if math.isfinite(residual) else math.inf
+
+        return min(found, key=order)
+
+    def _numbers(self, solved: SolvedSlab, residual: float, overlap: float) -> tuple[float, float, float, float]:
+        box = solved.slab.box
+        return box.bounds("t")[1] if box.has_time else 0.0, residual, overlap, len(solved.ended.history["cost"]) - 1.0
+
+    def _failure(self, solved: SolvedSlab, residual: float, history: Mapping[str, Sequence[float]]) -> FitReport | None:
+        """What ends the fit at the last slab, if anything does."""
+        status = solved.ended.status
+        if not solved.failed and not residual <= self.tolerance:
+            status = SolveStatus.UNRESOLVED if math.isfinite(residual) else SolveStatus.NON_FINITE
+        if status is SolveStatus.CONVERGED:
+            return None
+        where = f"slab {len(self._pieces)}, which ends at t = {history['time'][-1]:.6g}"
+        detail = f"residual {residual:.2g} on fresh points {solved.ended.detail}".strip()
+        remedy = "; ".join(["take more Gaussians or shorter slabs", *contradictions(self.problem)])
+        part = where if self.problem.box.has_time else "the solve"
+        return FitReport(status, residual, history, f"{part}: {detail}; {remedy}")
+
     def at(self, coordinates: Mapping[str, Tensor], term: str = "") -> Tensor:
-        """A derivative of all fields at points, (fields, m); NaN where no slab was solved.
+        """A derivative of all fields at points, (fields, m); NaN outside the domain and where no slab was solved.
 
         Arguments:
-            coordinates: by axis, (m,).
+            coordinates: by axis, (m,); where rounding to their type puts one beyond an end, it is at the end.
             term: such as "xx" (default the value).
+
+        Raises:
+            ValueError: coordinates of an axis that are missing; no fit yet.
         """
-        points = torch.stack([coordinates[a].to(torch.float64) for a in self.problem.box.axes], dim=1)
+        box = self.problem.box
+        lacking = [axis for axis in box.axes if axis not in coordinates]
+        if lacking:
+            raise ValueError(f"coordinates of {', '.join(lacking)} are missing: give all of {', '.join(box.axes)}")
+        columns = {axis: _rounded(coordinates[axis], *box.bounds(axis)).to(self.device) for axis in box.axes}
+        points = torch.stack(list(columns.values()), dim=1)
         out = points.new_full((len(self.problem.field_names), len(points)), math.nan)
         known = self.problem.batch_parameters(device=points.device)
         left = torch.ones(len(points), dtype=torch.bool, device=points.device)
         for piece in self._pieces:
-            here = left & piece.box.contains(coordinates)
-            out[:, here] = piece.values(points[here], known, term)
-            left &= ~here
-        return out
+            here = left & piece.box.contains(columns)
+            if bool(here.any()):
+                out[:, here] = piece.values(points[here], known, term)
+                left &= ~here
+        return out.to(coordinates[box.axes[0]].device)
 
     def residual(
         self, parameters: Mapping[str, Tensor], generator: torch.Generator
     ) -> tuple[dict[str, Tensor], Tensor]:
-        labels: dict[str, list[Tensor]] = {}
+        report = self._reported(parameters)
+        rows = []
         for piece in self._pieces:
-            part = self.problem if len(self._pieces) == 1 else replace(self.problem, domain=piece.box)
-            drawn = MappedSampler(self._layout(part, 2.0)).sample(piece.box, _FRESH, generator)
+            part = self.problem if piece.box == self.problem.box else replace(self.problem, domain=piece.box)
+            drawn = MappedSampler(piece.layout).sample(piece.box, FRESH, generator, device=self.device)
             points = {axis: value.squeeze(0) for axis, value in drawn.items()}
-            rows = equation_rows(part, points, torch.full((_FRESH,), _FRESH**-0.5, dtype=torch.float64))
-            check = GaussianResidual(part, piece.cloud, piece.lifting, [rows])
-            for label, r in check.by_label(check.start(piece.weights)).items():
-                labels.setdefault(label, []).append(r)
-        status = torch.full((1, len(self._pieces)), int(SolveStatus.CONVERGED))
-        return {label: torch.cat(parts).unsqueeze(0) for label, parts in labels.items()}, status
+            omega = torch.full((FRESH,), FRESH**-0.5, dtype=torch.float64, device=self.device)
+            check = GaussianResidual(part, piece.cloud, piece.lifting, [equation_rows(part, points, omega)])
+            rows.append(check.residual(check.start(piece.weights)))
+        status = torch.full((1, len(self._pieces)), int(SolveStatus.CONVERGED), device=self.device)
+        status[:, -1] = int(report.status)  # the fit ends with the first slab that fails
+        return {"equation": torch.cat(rows).unsqueeze(0)}, status
 
     def forward(
         self,
@@ -220,11 +255,7 @@ class PhysicsInformedGaussians(AbstractOneOffExpert):
         generator: torch.Generator | None = None,
         throw: bool = True,
     ) -> Solution:
-        problem, report = self.problem, self.report
-        for name, value in problem.batch_parameters(parameters).items():
-            if value.shape[0] != 1 or float(value[0]) != problem.parameters[name]:
-                raise ValueError(f"parameter {name!r} differs from the one fitted: fit an expert for each problem")
-        assert report is not None
+        report, problem = self._reported(parameters), self.problem
         coordinates = {axis: value.flatten() for axis, value in grid.coordinates().items()}
         values = self.at(coordinates).reshape(1, len(problem.field_names), *grid.shape)
         status = torch.tensor([[int(report.status)]])
@@ -232,17 +263,41 @@ class PhysicsInformedGaussians(AbstractOneOffExpert):
             raise_unless_converged(status, report.detail)
         stats = {name: torch.tensor([numbers], dtype=torch.float64) for name, numbers in report.history.items()}
         stats["worst_residual"] = torch.tensor([[report.residual]], dtype=torch.float64)
-        record = provenance(
-            problem,
+        field = Field(values, grid, problem.field_names)
+        return Solution(field, status, stats, problem.batch_parameters(), provenance=self._provenance(report))
+
+    def _reported(self, parameters: Mapping[str, Tensor]) -> FitReport:
+        """How the fit ended, if it was one of these parameters."""
+        problem = self.problem
+        for name, value in parameters.items():
+            given = torch.as_tensor(value)
+            fitted = (
+                torch.as_tensor(problem.parameters[name], dtype=given.dtype) if name in problem.parameters else None
+            )
+            if fitted is not None and (given.numel() != 1 or float(given) != float(fitted)):
+                raise ValueError(f"parameter {name!r} differs from the one fitted: fit an expert for each problem")
+        problem.batch_parameters(parameters)  # refuses names that it does not know
+        if self.report is None:
+            raise ValueError("the last fit was interrupted: call fit again")
+        return self.report
+
+    def _provenance(self, report: FitReport) -> dict[str, object]:
+        return provenance(
+            self.problem,
             self,
-            count=self.count,
-            slabs=len(self._pieces),
+            count=self.spread.count,
+            slabs=self.slabs,
+            ends=report.history["time"],
+            maps={axis: map.knots.tolist() for axis, map in self.spread.maps.items()},
+            overlaps=self.overlaps,
             points=self.points,
+            tolerance=self.tolerance,
+            factor=self.factor,
+            placement=self.placement,
+            minimiser=self.minimiser or _minimiser(self.problem),
             seed=self.seed,
             detail=report.detail,
         )
-        field = Field(values, grid, problem.field_names)
-        return Solution(field, status, stats, problem.batch_parameters(), provenance=record)
 
     def _check(self, problem: Problem) -> None:
         order = max(len(term) for _, term in problem.trace.terms)
@@ -251,98 +306,12 @@ class PhysicsInformedGaussians(AbstractOneOffExpert):
                 f"the equation is of order {order}, closed derivatives of Gaussians go to order {_CLOSED_FORMS}: write "
                 "it as a system of lower order"
             )
-        axes = problem.box.axes
-        if self.slabs.first() < 1.0 and not problem.box.has_time:
+        box, axes = problem.box, problem.box.axes
+        if not self.slabs.single and not box.has_time:
             raise ValueError(f"slabs need a time axis, the domain has {', '.join(axes)}")
-        counted = self.count if isinstance(self.count, dict) else {}
-        for axis in (*counted, *self.maps):
-            if axis not in axes:
-                raise ValueError(f"counts and maps name axis {axis!r}, the domain has {', '.join(axes)}")
-        if counted and len(counted) < len(axes):
-            lacking = ", ".join(a for a in axes if a not in counted)
-            raise ValueError(f"counts are given for {', '.join(counted)}, not for {lacking}: give all or a total")
-
-    def _generator(self) -> torch.Generator:
-        return torch.Generator().manual_seed(self.seed)
-
-    def _layout(self, problem: Problem, overlap: float) -> Layout:
-        box = problem.box
-        if isinstance(self.count, dict):
-            counts = self.count
-        else:
-            in_time = {"t": _IN_TIME} if box.has_time else {}
-            side = (self.count / math.prod(in_time.values())) ** (1.0 / len(box.space_axes))
-            counts = {**in_time, **{axis: max(2, round(side)) for axis in box.space_axes}}
-        periodic = set(box.axes)
-        for name in problem.field_names:
-            periodic &= set(problem.resolved.periodic.get(name, ()))
-        overlaps = {axis: _TIME_OVERLAP if axis == "t" else overlap for axis in box.axes}
-        return Layout(box, counts, overlaps, self.maps, tuple(a for a in box.axes if a in periodic))
-
-    def _tried(
-        self,
-        problem: Problem,
-        shares: tuple[float, float],
-        overlap: float,
-        states: dict[float, State],
-        minimiser: AbstractMinimiser,
-    ) -> _Tried:
-        part = _slab_of(problem, *shares)
-        layout = self._layout(part, overlap)
-        lifting: AbstractLifting = NoLifting(part.field_names)
-        if part.box.has_time:
-            if overlap not in states:
-                states[overlap] = State.initial(part, layout.along(part.box.space_axes), self._generator(), self.factor)
-            state = states[overlap]
-            if state.orders == 1 and not _open(part, layout):
-                lifting = HandedOver(state)
-            elif shares[0] > 0.0:
-                others = [c for c in part.conditions if not isinstance(c, InitialCondition)]
-                part = replace(part, conditions=[*state.conditions(), *others])
+        self.spread.check(box)
         if self.factor is not None:
-            lifting = Factored(lifting, self.factor, imposed_by(self.factor, part))
-        generator = self._generator()  # the same points in every slab: equal slabs, equal rows
-        cloud, names = layout.cloud(), part.field_names
-        size = _size_of_terms(part, cloud)
-        ratio = max(1.0, self.points * len(names) / part.trace.n_equations)
-        face = max(64, math.ceil(2.0 * self.points * cloud.size / min(layout.counts.values())))
-        if self.placement is not None:
-            draw = SampledRows(part, max(1.0, self.points), face, size, lifting=lifting)
-            placed = self.placement.place(GaussianFit(part, draw, minimiser, lifting), cloud, generator)
-            slab = Slab(placed.cloud, lifting, names, placed.weights)
-            return _Tried(slab, layout, overlap, placed.minimised, placed.residual / size)
-        rows = _rows(part, layout, lifting, layout.points(ratio, generator), face, size, generator)
-        residual = GaussianResidual(part, cloud, lifting, rows)
-        ended = minimiser.minimise(residual, residual.start(cloud.centres.new_zeros(len(names), cloud.size)))
-        weights = residual.split(ended.theta)[0]
-        drawn = MappedSampler(layout).sample(part.box, _FRESH, generator)
-        points = {axis: value.squeeze(0) for axis, value in drawn.items()}
-        rows = _rows(part, layout, lifting, points, _FRESH // 4, size, generator)
-        fresh = GaussianResidual(part, cloud, lifting, rows)
-        left = float(torch.linalg.vector_norm(fresh.residual(fresh.start(weights)))) / size
-        return _Tried(Slab(cloud, lifting, names, weights), layout, overlap, ended, left)
-
-
-@dataclass(frozen=True, eq=False)
-class _Tried:
-    """A slab that was solved, and how."""
-
-    slab: Slab
-    layout: Layout
-    overlap: float
-    ended: Minimised
-    residual: float
-
-
-def _open(problem: Problem, layout: Layout) -> bool:
-    """Whether some periodic axis is not closed by the Gaussians, so that rows must close it."""
-    return any(axis not in layout.periodic for axes in problem.resolved.periodic.values() for axis in axes)
-
-
-def _slabs(slabs: int | Sequence[float] | AbstractSlabs) -> AbstractSlabs:
-    if isinstance(slabs, AbstractSlabs):
-        return slabs
-    return GivenSlabs.equal(slabs) if isinstance(slabs, int) else GivenSlabs(tuple(slabs))
+            check_value(self.factor, {**box.probe(_PROBES), **problem.batch_parameters()}, "the factor")
 
 
 def _minimiser(problem: Problem) -> AbstractMinimiser:
@@ -351,45 +320,9 @@ def _minimiser(problem: Problem) -> AbstractMinimiser:
     return LineSearchGaussNewton(ftol=0.1, max_steps=30, chords=20)
 
 
-def _slab_of(problem: Problem, start: float, end: float) -> Problem:
-    """The problem on a share of its time."""
-    if (start, end) == (0.0, 1.0):
-        return problem
-    box = problem.box
-    low, extent = box.bounds("t")[0], box.extent("t")
-    lower = tuple(low + start * extent if a == "t" else v for a, v in zip(box.axes, box.lower, strict=True))
-    upper = tuple(low + end * extent if a == "t" else v for a, v in zip(box.axes, box.upper, strict=True))
-    return replace(problem, domain=Box(box.axes, lower, upper))
-
-
-def _size_of_terms(problem: Problem, cloud: GaussianCloud) -> float:
-    """Σ_α |∂F/∂(∂^α u)| σ^-α: what an error of one in u, as wide as a Gaussian, makes of the equation."""
-    widths = cloud.covariance.widths().median(dim=0).values.tolist()
-    scale = dict(zip(problem.box.axes, widths, strict=True))
-    points = torch.stack([cloud.centres[:, j].clamp(*problem.box.bounds(a)) for j, a in enumerate(scale)], dim=1)
-    at = {axis: points[:, j] for j, axis in enumerate(scale)}
-    rows = equation_rows(problem, at, torch.ones(len(points), dtype=points.dtype))
-    ones = {term: torch.ones(len(points), dtype=points.dtype) for term in rows.terms}
-    _, slopes, _ = rows.linearise(ones, problem.batch_parameters())
-    sizes = [
-        float(slope.abs().mean()) / math.prod(scale[axis] for axis in term)
-        for row in slopes
-        for (_, term), slope in row.items()
-    ]
-    total = sum(sizes)
-    return total if math.isfinite(total) and total > 0 else 1.0
-
-
-def _rows(
-    problem: Problem,
-    layout: Layout,
-    lifting: AbstractLifting,
-    inside: Mapping[str, Tensor],
-    face: int,
-    weight: float,
-    generator: torch.Generator,
-) -> list[ProblemRows]:
-    count = len(next(iter(inside.values())))
-    omega = torch.full((count,), count**-0.5, dtype=torch.float64)
-    conditions = condition_rows(problem, lifting, face, weight, MappedSampler(layout), generator, skip=layout.periodic)
-    return [equation_rows(problem, inside, omega), *conditions]
+def _rounded(x: Tensor, low: float, high: float) -> Tensor:
+    """Coordinates in float64; beyond an end by no more than the rounding of their own type, at that end."""
+    exact = x.to(torch.float64)
+    room = (torch.finfo(x.dtype).eps if x.is_floating_point() else 0.0) * max(abs(low), abs(high))
+    near = (exact >= low - room) & (exact <= high + room)
+    return torch.where(near, exact.clamp(low, high), exact)

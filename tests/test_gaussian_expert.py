@@ -89,7 +89,7 @@ def test_liftings_of_slabs_agree_with_autograd() -> None:
 
     def value(p: Tensor, name: str) -> Tensor:
         f = p[1] * (1.0 - p[1])
-        u = state.cloud.table(p[None, 1:], ("",))[""][0] @ weights["u"][0] if name == "u" else 0.0 * p[0]
+        u = state.basis.table(p[None, 1:], ("",))[""][0] @ weights["u"][0] if name == "u" else 0.0 * p[0]
         v, m = torch.sin(p.sum()), (p[0] - 0.25 if name == "u" else 1.0)
         return f * (u + m * v)
 
@@ -157,6 +157,32 @@ def test_a_rate_is_found_by_solving_anew() -> None:
     slope = math.pi**2 * x["t"] * torch.exp(-0.3 * math.pi**2 * x["t"]) * torch.sin(math.pi * x["x"])
     bound = noisy.noise / float(slope.norm())
     assert noisy.standard_errors["k"] == pytest.approx(bound, rel=0.05)
+
+
+def test_a_step_to_parameters_that_have_no_solution_is_halved() -> None:
+    """The first one, from 0.6 towards 0.02, would make the diffusivity negative."""
+    problem = heat(0.02)
+    method = ReducedRecovery(lambda: PhysicsInformedGaussians({"t": 6, "x": 12}, slabs=2, overlaps=(2.0,)))
+    found = method.recover(problem, Observations.sampled(problem, 40, 0.0, seeded(1)), {"k": 0.6})
+    assert abs(found.parameters["k"] / 0.02 - 1.0) < 1e-3
+
+
+def test_parameters_that_observations_do_not_tell_apart_are_refused() -> None:
+    """u_t = a b u_xx, and one that nothing reads."""
+    for product in (lambda p: p.a * p.b, lambda p: p.a + 0.0 * p.b):
+        problem = ps.Problem(
+            ps.FunctionPDE(
+                lambda f, c, p, product=product: f.u.t - product(p) * f.u.xx,
+                fields=("u",),
+                parameters={"a": 0.3, "b": 1.0},
+            ),
+            UNIT,
+            [ps.InitialCondition(lambda x: torch.sin(math.pi * x)), ps.Dirichlet(0.0)],
+            reference=ExactSolution(lambda t, x, a, b: torch.exp(-a * math.pi**2 * t) * torch.sin(math.pi * x)),
+        )
+        method = ReducedRecovery(lambda: PhysicsInformedGaussians({"t": 6, "x": 12}, slabs=2, overlaps=(2.0,)))
+        with pytest.raises(ValueError, match="do not determine a, b"):
+            method.recover(problem, Observations.sampled(problem, 20, 0.01, seeded(1)), {"a": 0.4, "b": 1.1})
 
 
 @pytest.mark.parametrize(

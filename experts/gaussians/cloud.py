@@ -58,6 +58,11 @@ class GaussianCloud:
                 )
 
     @property
+    def axes(self) -> tuple[str, ...]:
+        """Of the domain."""
+        return self.domain.axes
+
+    @property
     def size(self) -> int:
         """N."""
         return len(self.centres)

@@ -37,9 +37,9 @@ class HandedOver(AbstractLifting):
         self.state = state
 
     def lift(self, at: Points) -> dict[str, Any]:
-        cloud, time = self.state.cloud, at.t
+        basis, time = self.state.basis, at.t
         terms = time.terms if isinstance(time, Jet) else ("",)
-        columns = [getattr(at, axis) for axis in cloud.domain.axes]
+        columns = [getattr(at, axis) for axis in basis.axes]
         points = torch.stack([c.term("") if isinstance(c, Jet) else c for c in columns], dim=-1)
         shape = points.shape[:-1]
         in_space = tuple(term for term in terms if "t" not in term)
@@ -47,7 +47,7 @@ class HandedOver(AbstractLifting):
         stacked = torch.cat(list(known.values()))
         parts: dict[str, list[Tensor]] = {alpha: [] for alpha in in_space}
         for part in points.reshape(-1, len(columns)).split(_CHUNK):
-            for alpha, table in cloud.table(part, in_space).items():
+            for alpha, table in basis.table(part, in_space).items():
                 parts[alpha].append(stacked @ table.mT)
         values = {alpha: torch.cat(found, dim=1).reshape(len(known), *shape) for alpha, found in parts.items()}
         zero = torch.zeros(shape, dtype=points.dtype, device=points.device)

@@ -28,9 +28,20 @@ class AxisMap:
 
     Arguments:
         knots: x at s = 0, 1/K, ..., 1, strictly rising, (K + 1,).
+
+    Raises:
+        ValueError: knots that do not rise.
     """
 
     knots: Tensor
+
+    def __post_init__(self) -> None:
+        knots = self.knots
+        if knots.ndim != 1 or len(knots) < 2 or not bool((knots[1:] > knots[:-1]).all() & torch.isfinite(knots).all()):
+            raise ValueError(
+                "a map of an axis must rise with s from 0 to 1, its values finite at two knots at least, got "
+                f"shape {tuple(knots.shape)}"
+            )
 
     @staticmethod
     def uniform(low: float, high: float) -> AxisMap:
@@ -44,10 +55,7 @@ class AxisMap:
         Raises:
             ValueError: a function that does not rise.
         """
-        knots = function(torch.linspace(0.0, 1.0, pieces + 1, dtype=torch.float64))
-        if not bool((knots[1:] > knots[:-1]).all()):
-            raise ValueError("a map of an axis must rise with s from 0 to 1")
-        return AxisMap(knots)
+        return AxisMap(function(torch.linspace(0.0, 1.0, pieces + 1, dtype=torch.float64)))
 
     def __call__(self, s: Tensor) -> Tensor:
         """x, any shape."""
@@ -126,7 +134,7 @@ class Layout:
         room, map = _ROOM * MARGIN * (high - low), self.map(axis)
         outside = min(max(2.0 * overlap, 8.0 / overlap), _BEYOND * (n - 1), self.outside)
         while outside > 0.0:
-            reach = outside / max(n - 1 - 2 * outside, 1)
+            reach = outside / (max(n - 1, 1) - 2.0 * outside)
             first, last = map(torch.tensor([-reach, 1.0 + reach], dtype=torch.float64)).tolist()
             if first >= low - room and last <= high + room:
                 break
@@ -135,7 +143,7 @@ class Layout:
 
     def _step(self, axis: str) -> float:
         n = self.counts[axis]
-        return 1.0 / n if axis in self.periodic else 1.0 / max(n - 1 - 2 * self._outside(axis), 1)
+        return 1.0 / n if axis in self.periodic else 1.0 / (max(n - 1, 1) - 2.0 * self._outside(axis))
 
     def cloud(self, device: torch.device | None = None) -> GaussianCloud:
         """The Gaussians, the last axis' nodes running fastest."""

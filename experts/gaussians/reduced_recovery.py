@@ -12,7 +12,7 @@ from torch import Tensor
 from pdesolve.domains.geometry import finite_float, positive_int
 from pdesolve.experts.physics_informed_gaussians import PhysicsInformedGaussians
 from pdesolve.problem import Observations, Problem
-from pdesolve.status import SolveStatus, raise_unless_converged
+from pdesolve.status import SolveError, SolveStatus, raise_unless_converged
 
 _HALVINGS = 6
 
@@ -92,8 +92,10 @@ class ReducedRecovery:
             throw: raise where the search fails (default); false returns the last estimates with their status.
 
         Raises:
-            ValueError: no unknown, one that the problem lacks, fewer observations than unknowns, a guess of zero.
-            SolveError: the equation could not be solved for some parameters, or the search did not end.
+            ValueError: no unknown, one that the problem lacks, fewer observations than unknowns or such as do not
+                determine them, a guess of zero.
+            SolveError: the equation could not be solved for the first guess or beside an estimate, or the search did
+                not end; a step to parameters for which it cannot be solved is halved.
         """
         given = (observations,) if isinstance(observations, Observations) else tuple(observations)
         names, p = _checked(problem, given, unknown)
@@ -107,23 +109,30 @@ class ReducedRecovery:
             report = expert.fit(trial)
             where = ", ".join(f"{name} = {value:.6g}" for name, value in values.items())
             raise_unless_converged(torch.tensor([int(report.status)]), f"with {where}: {report.detail}")
-            return torch.cat([_off(expert, trial, observed) for observed in given]), expert
+            return torch.cat([_off(expert, trial, observed).to(at.device) for observed in given]), expert
+
+        def lower(at: Tensor, than: Tensor) -> tuple[Tensor, PhysicsInformedGaussians] | None:
+            try:
+                found = misfit(at)
+            except SolveError:
+                return None
+            return found if bool(found[0].square().sum() < than.square().sum()) else None
 
         (r, expert), status = misfit(p), SolveStatus.STEP_CAP
         for _ in range(self.max_steps):
             steps = self.difference * p.abs()
             columns = [(misfit(p + torch.diag(steps)[j])[0] - r) / steps[j] for j in range(len(names))]
             jacobian = torch.stack(columns, dim=1)
-            covariance = torch.linalg.inv(jacobian.mT @ jacobian) * r.square().sum() / max(len(r) - len(names), 1)
+            covariance = _covariance(jacobian, r, names, self.difference)
             move = torch.linalg.lstsq(jacobian, -r.unsqueeze(1)).solution.squeeze(1)
             if bool((move.abs() <= self.enough * covariance.diagonal().sqrt()).all()):
                 status = SolveStatus.CONVERGED
                 break
             for halving in range(_HALVINGS):
                 tried = p + 0.5**halving * move
-                moved, other = misfit(tried)
-                if bool(moved.square().sum() < r.square().sum()):
-                    p, r, expert = tried, moved, other
+                found = lower(tried, r)
+                if found is not None:
+                    p, (r, expert) = tried, found
                     break
             else:
                 status = SolveStatus.DIVERGED
@@ -152,6 +161,20 @@ def _checked(
     if count < len(unknown):
         raise ValueError(f"{count} observations cannot fix {len(unknown)} unknown parameters: give more")
     return tuple(unknown), torch.tensor(list(unknown.values()), dtype=torch.float64)
+
+
+def _covariance(jacobian: Tensor, r: Tensor, names: Sequence[str], accuracy: float) -> Tensor:
+    """s² (JᵀJ)⁻¹, s² the square of the misfit over its degrees of freedom; ``accuracy`` is that of J's columns."""
+    norms = torch.linalg.vector_norm(jacobian, dim=0)
+    scaled = jacobian / norms
+    if not bool((norms > 0).all()) or int(torch.linalg.matrix_rank(scaled, rtol=accuracy)) < len(names):
+        raise ValueError(
+            f"the observations do not determine {', '.join(names)}: some change of them leaves all observed values as "
+            "they are; observe elsewhere, or fix one"
+        )
+    inverse = torch.linalg.inv(scaled.mT @ scaled) / (norms.unsqueeze(1) * norms)
+    covariance: Tensor = inverse * r.square().sum() / max(len(r) - len(names), 1)
+    return covariance
 
 
 def _off(expert: PhysicsInformedGaussians, problem: Problem, observed: Observations) -> Tensor:

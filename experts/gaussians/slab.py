@@ -16,7 +16,7 @@ from pdesolve.experts.gaussians.lifted import lifted_terms
 from pdesolve.experts.gaussians.state import State
 from pdesolve.frames.abstract import AbstractLifting
 
-_CHUNK = 4096
+_NUMBERS = 1 << 23  # of a table at a time
 
 
 @final
@@ -29,12 +29,14 @@ class Slab:
         lifting: g and m.
         fields: names, in the order of the weights.
         weights: c, (fields, N).
+        layout: where Gaussians and points stood at first.
     """
 
     cloud: GaussianCloud
     lifting: AbstractLifting
     fields: tuple[str, ...]
     weights: Tensor
+    layout: Layout
 
     @property
     def box(self) -> Box:
@@ -43,8 +45,8 @@ class Slab:
 
     def values(self, points: Tensor, parameters: Mapping[str, Tensor], term: str = "") -> Tensor:
         """∂^α u at points (m, d), (fields, m)."""
-        parts = [self._values(part, parameters, term) for part in points.split(_CHUNK)]
-        return torch.cat(parts, dim=1)
+        pieces = points.split(max(16, _NUMBERS // self.cloud.size))
+        return torch.cat([self._values(piece, parameters, term) for piece in pieces], dim=1)
 
     def _values(self, points: Tensor, parameters: Mapping[str, Tensor], term: str) -> Tensor:
         at = {axis: points[:, j] for j, axis in enumerate(self.box.axes)}
@@ -55,21 +57,21 @@ class Slab:
         return torch.stack([found[f, term] for f in self.fields])
 
 
-def handed_on(slab: Slab, state: State, layout: Layout) -> State:
+def handed_on(slab: Slab, state: State) -> State:
     """The state at the end of a slab, exactly: the Gaussians in space are the same, only their weights move on.
 
     Arguments:
-        slab: whose Gaussians are the products of ``layout``.
+        slab: whose Gaussians are the products of its layout.
         state: what it set out from.
-        layout: of the slab.
     """
-    end = slab.box.bounds("t")[1]
-    in_time = layout.along(("t",)).cloud(slab.weights.device)
-    orders = ["t" * k for k in range(state.orders)]
-    rates = torch.cat(list(in_time.table(slab.weights.new_tensor([[end]]), orders).values()))  # (orders, n_t)
+    end, weights = slab.box.bounds("t")[1], slab.weights
+    in_time = slab.layout.along(("t",)).cloud(weights.device)
     ended = {}
-    for weights, (name, before) in zip(slab.weights, state.weights.items(), strict=True):
-        moved = rates[: len(before)] @ weights.reshape(in_time.size, -1)
+    for own, (name, before) in zip(weights, state.weights.items(), strict=True):
+        orders = ["t" * k for k in range(len(before))]
+        table = in_time.table(weights.new_tensor([[end]]), orders)
+        rates = torch.cat([weights.new_zeros(0, in_time.size), *table.values()])  # (orders, n_t)
+        moved = rates @ own.reshape(in_time.size, -1)
         lifted = slab.lifting.imposes(name, BOUNDARIES["t"][0])
         ended[name] = before + (end - state.time) * moved if lifted else moved
-    return State(end, state.cloud, ended)
+    return State(end, state.basis, ended)

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from itertools import pairwise
 from typing import final
 
-from pdesolve.domains.geometry import positive_int
+from pdesolve.domains.geometry import finite_float, positive_int
 
 _ORDER = 3.0  # the residual is taken to fall at least so fast with the slab's length
 _SHRINKS = 0.5  # of the residual is the most that half a slab may leave, or it is not the time that is not resolved
@@ -18,6 +18,11 @@ _NEAR = 1e-9
 
 class AbstractSlabs(abc.ABC):
     """Where slabs end, in shares of the whole time."""
+
+    @property
+    @abc.abstractmethod
+    def single(self) -> bool:
+        """Whether there is one slab, whatever its residual."""
 
     @abc.abstractmethod
     def first(self) -> float:
@@ -29,7 +34,8 @@ class AbstractSlabs(abc.ABC):
 
         Arguments:
             start, end: of the slab that was solved.
-            residual: its residual on fresh points, in units of the rows' terms; infinite where the solve failed.
+            residual: its residual on fresh points, over the size of the equation's terms; infinite where the solve
+                failed.
             before: that of the longer one that was tried from the same start, infinite if there was none.
         """
 
@@ -43,16 +49,16 @@ class GivenSlabs(AbstractSlabs):
         ends: rising, the last one 1.
 
     Raises:
-        ValueError: ends that do not.
+        TypeError, ValueError: ends that do not.
     """
 
     ends: Sequence[float]
 
     def __post_init__(self) -> None:
-        if not self.ends or self.ends[-1] != 1.0 or any(b <= a for a, b in pairwise((0.0, *self.ends))):
-            raise ValueError(
-                f"slabs must be rising shares of the time that end at 1, or a number of them, got {self.ends}"
-            )
+        ends = tuple(finite_float(end, "an end of slabs") for end in self.ends)
+        if not ends or ends[-1] != 1.0 or any(b <= a for a, b in pairwise((0.0, *ends))):
+            raise ValueError(f"slabs must be rising shares of the time that end at 1, or a number of them, got {ends}")
+        object.__setattr__(self, "ends", ends)
 
     @staticmethod
     def equal(count: int) -> GivenSlabs:
@@ -63,6 +69,10 @@ class GivenSlabs(AbstractSlabs):
         """
         count = positive_int(count, "slabs")
         return GivenSlabs(tuple((k + 1) / count for k in range(count)))
+
+    @property
+    def single(self) -> bool:
+        return len(self.ends) == 1
 
     def first(self) -> float:
         return self.ends[0]
@@ -77,7 +87,7 @@ class AdaptiveSlabs(AbstractSlabs):
     """Slabs as long as the residual allows: halved and solved again above the tolerance, longer far below it.
 
     Arguments:
-        tolerance: of the residual on fresh points, in units of the rows' terms (default 1e-6).
+        tolerance: of the residual on fresh points, over the size of the equation's terms (default 1e-6).
         length: of the first, a share of the whole time (default 0.02).
         shortest: taken even where it misses the tolerance (default 1e-4).
 
@@ -100,14 +110,29 @@ class AdaptiveSlabs(AbstractSlabs):
                 f"{self.tolerance}, {self.shortest} and {self.length}"
             )
 
+    @property
+    def single(self) -> bool:
+        return False
+
     def first(self) -> float:
         return self.length
 
     def following(self, start: float, end: float, residual: float, before: float) -> float:
         length = end - start
-        helps = residual <= _SHRINKS * before or math.isinf(before)
+        helps = residual <= _SHRINKS * before or math.isinf(before) or math.isinf(residual)
         if residual > self.tolerance and helps and length > 1.5 * self.shortest:
             return start + max(0.5 * length, self.shortest)
         wanted = (self.tolerance / max(residual, 1e-300)) ** (1.0 / _ORDER)
         following = end + length * min(2.0, max(1.0, wanted))
         return 1.0 if following > 1.0 - _NEAR else following
+
+
+def slabs_of(slabs: int | Sequence[float] | AbstractSlabs) -> AbstractSlabs:
+    """A number of equal slabs, or their ends, or what cuts time itself.
+
+    Raises:
+        TypeError, ValueError: as for ``GivenSlabs``.
+    """
+    if isinstance(slabs, AbstractSlabs):
+        return slabs
+    return GivenSlabs(tuple(slabs)) if isinstance(slabs, Sequence) else GivenSlabs.equal(slabs)

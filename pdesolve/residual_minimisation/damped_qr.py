@@ -8,7 +8,11 @@ from typing import final
 import torch
 from torch import Tensor
 
+from pdesolve.residual_minimisation.memory import require_jacobian
+
 _SAME = 1e-12  # what times of later slabs lose by rounding; a refinement makes up for it
+_PROBES = 8
+_WEAKEST = 1e-8  # of the largest column: norms below are those of tails, whose rounding says nothing
 
 
 @final
@@ -24,14 +28,10 @@ class DampedQR:
         m, n = jacobian.shape
         norms = torch.linalg.vector_norm(jacobian, dim=0)
         self.scale = torch.where(norms > 0, norms, torch.ones_like(norms))
-        self._rows, self._damping = m, damping
-        extra = n if damping > 0 or m < n else 0
-        stacked = jacobian.new_zeros(m + extra, n)
-        torch.div(jacobian, self.scale, out=stacked[:m])
-        if extra:
-            # With m < n and no damping at all the triangle would be singular.
-            stacked[m:].diagonal().fill_(max(damping, torch.finfo(jacobian.dtype).eps))
-        self._factors, self._tau = torch.geqrf(stacked)
+        self._rows = m
+        # With m < n and no damping at all the triangle would be singular.
+        least = damping if damping > 0 or m >= n else torch.finfo(jacobian.dtype).eps
+        self._factors, self._tau = torch.geqrf(_stacked(jacobian, self.scale, least))
         self._triangle = self._factors[:n].triu()
 
     def rotate(self, b: Tensor) -> Tensor:
@@ -47,6 +47,13 @@ class DampedQR:
         scaled: Tensor = torch.linalg.solve_triangular(self._triangle, top, upper=True)
         return scaled.squeeze(1) / self.scale
 
+    def solve_normal(self, g: Tensor) -> Tensor:
+        """(JᵀJ + μ² D²)⁻¹ g, (n,), of g (n,)."""
+        right = (g / self.scale).unsqueeze(1)
+        half: Tensor = torch.linalg.solve_triangular(self._triangle.mT, right, upper=False)
+        scaled: Tensor = torch.linalg.solve_triangular(self._triangle, half, upper=True)
+        return scaled.squeeze(1) / self.scale
+
     def variances(self) -> Tensor:
         """The diagonal of (JᵀJ + μ² D²)⁻¹, (n,)."""
         identity = torch.eye(len(self._triangle), dtype=self._triangle.dtype, device=self._triangle.device)
@@ -58,25 +65,60 @@ class DampedQR:
         return self.rotate(matrix)[self._triangle.shape[0] :]
 
 
+def _stacked(jacobian: Tensor, scale: Tensor, damping: float) -> Tensor:
+    """[J D⁻¹; μ I], without the lower part where μ = 0."""
+    m, n = jacobian.shape
+    stacked = jacobian.new_zeros(m + n if damping > 0 else m, n)
+    torch.div(jacobian, scale, out=stacked[:m])
+    stacked[m:].diagonal().fill_(damping)
+    return stacked
+
+
+def require_damped_qr(rows: int, theta: Tensor) -> None:
+    """Raise unless J of all parameters θ, (n,), fits with what a solve by its factors holds at its peak.
+
+    Those are J, the factors and their copy in LAPACK's hands, (m + n, n) each, and the triangle.
+
+    Raises:
+        MemoryError: with the sizes and what to do.
+    """
+    copies = 3.0 + 3.0 * len(theta) / rows
+    require_jacobian(rows, len(theta), theta.device, theta.dtype, copies)
+
+
 Factorise = Callable[[Tensor, float], DampedQR]
 """Called with a Jacobian and a damping."""
 
 
 @final
 class KeptQR:
-    """``DampedQR`` that is made anew only where the Jacobian has changed: equal slabs of a linear equation share it."""
+    """``DampedQR`` that is made anew only where the Jacobian has changed: equal slabs of a linear equation share it.
+
+    Of J no copy is kept but J D⁻¹ P, P a few random vectors: another J gives the same only with probability zero.
+
+    Source: Freivalds, Probabilistic machines can use less running time (1977), for the comparison.
+    """
 
     def __init__(self) -> None:
-        self._kept: tuple[Tensor, float, DampedQR] | None = None
+        self._kept: tuple[torch.Size, float, Tensor, Tensor, DampedQR] | None = None
 
     def __call__(self, jacobian: Tensor, damping: float) -> DampedQR:
-        """The factors; those kept where no entry differs by more than round-off of the largest."""
+        """The factors; those kept where J differs by no more than round-off, each column in units of its norm."""
         if self._kept is not None:
-            matrix, other, factors = self._kept
-            same = matrix.shape == jacobian.shape and matrix.device == jacobian.device and other == damping
-            if same and bool((matrix - jacobian).abs().max() <= _SAME * jacobian.abs().max()):
+            shape, other, probes, image, factors = self._kept
+            same = shape == jacobian.shape and image.device == jacobian.device and other == damping
+            if same and bool((image - jacobian @ probes).abs().max() <= _SAME * image.abs().max()):
                 return factors
             self._kept = None
-        factors = DampedQR(jacobian, damping)
-        self._kept = (jacobian, damping, factors)
-        return factors
+            del factors  # before others are made
+        made = DampedQR(jacobian, damping)
+        probes = _probes(made.scale)
+        self._kept = (jacobian.shape, damping, probes, jacobian @ probes, made)
+        return made
+
+
+def _probes(scale: Tensor) -> Tensor:
+    """D⁻¹ P, (n, k)."""
+    generator = torch.Generator().manual_seed(0)
+    drawn = torch.randn(len(scale), _PROBES, generator=generator, dtype=torch.float64).to(scale)
+    return drawn / scale.clamp_min(_WEAKEST * scale.max()).unsqueeze(1)

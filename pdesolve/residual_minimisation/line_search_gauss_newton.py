@@ -10,9 +10,8 @@ import torch
 from torch import Tensor
 
 from pdesolve.residual_minimisation.abstract import AbstractMinimiser, AbstractResidual, Minimised, Watch
-from pdesolve.residual_minimisation.damped_qr import DampedQR
+from pdesolve.residual_minimisation.damped_qr import DampedQR, require_damped_qr
 from pdesolve.residual_minimisation.journal import begin, cost_of
-from pdesolve.residual_minimisation.memory import jacobian_copies
 from pdesolve.residual_minimisation.spectrum import round_off
 from pdesolve.status import SolveStatus
 
@@ -37,10 +36,10 @@ class LineSearchGaussNewton(AbstractMinimiser):
         MemoryError: a Jacobian that does not fit, said before it is allocated.
 
     Notes:
-        Factors also say when to stop: where those of the step before would change r by less than √ftol of itself, none
-        are made. 2 (m + n) n² operations a step, a fraction of ``ProbedLevenbergMarquardt``: for problems nearly linear
-        in θ, such as weights of fixed Gaussians on a nonlinear equation. Where parameters enter nonlinearly take the
-        latter.
+        Factors also say when to stop: where a step by those of the step before lowers the cost by less than ftol of
+        itself, none are made. 2 (m + n) n² operations a step, a fraction of ``ProbedLevenbergMarquardt``: for problems
+        nearly linear in θ, such as weights of fixed Gaussians on a nonlinear equation. Where parameters enter
+        nonlinearly take the latter.
 
     Source: Björck, Numerical Methods for Least Squares Problems (1996), section 9.2.
     """
@@ -64,7 +63,7 @@ class LineSearchGaussNewton(AbstractMinimiser):
             )
 
     def minimise(self, problem: AbstractResidual, start: Tensor, watch: Watch | None = None) -> Minimised:
-        theta, journal, failed = begin(problem, start, watch, jacobian_copies(3.0))
+        theta, journal, failed = begin(problem, start, watch, require_damped_qr)
         if failed is not None:
             return failed
         cost, factors = journal.best_cost, None
@@ -79,6 +78,8 @@ class LineSearchGaussNewton(AbstractMinimiser):
                     return journal.finish(SolveStatus.CONVERGED)
                 factors = DampedQR(jacobian, self.damping)
                 step = factors.solve(-r)
+                if not bool(torch.isfinite(step).all()):
+                    return journal.finish(SolveStatus.SINGULAR, "columns of the Jacobian are dependent: take a damping")
                 size, moved = torch.linalg.vector_norm(r), torch.linalg.vector_norm(r + jacobian @ step)
                 promised = max(cost - 0.5 * float(moved.square()), 0.0)
                 if promised <= self.ftol * cost or bool(size - moved <= round_off(jacobian, theta)):
@@ -97,9 +98,13 @@ class LineSearchGaussNewton(AbstractMinimiser):
         return journal.finish(SolveStatus.STEP_CAP)
 
     def _at_rest(self, r: Tensor, jacobian: Tensor, factors: DampedQR) -> bool:
-        """Whether a step on factors of the Jacobian before would leave r as it is."""
-        change = torch.linalg.vector_norm(jacobian @ factors.solve(-r))
-        return bool(change.square() <= self.ftol * torch.linalg.vector_norm(r).square())
+        """Whether a step by the factors of the Jacobian before, along the gradient of this one, hardly lowers |r|².
+
+        The gradient must be this one's: r is free of what the Jacobian before could reach as soon as its step is made.
+        """
+        along = jacobian @ factors.solve_normal(jacobian.mT @ -r)
+        lowered = (r @ along).square()
+        return bool(lowered <= self.ftol * r.square().sum() * along.square().sum())
 
     def _along_chords(
         self, problem: AbstractResidual, factors: DampedQR, theta: Tensor, cost: float

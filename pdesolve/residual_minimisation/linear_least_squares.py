@@ -9,9 +9,8 @@ import torch
 from torch import Tensor
 
 from pdesolve.residual_minimisation.abstract import AbstractMinimiser, AbstractResidual, Minimised, Watch
-from pdesolve.residual_minimisation.damped_qr import DampedQR, Factorise
+from pdesolve.residual_minimisation.damped_qr import DampedQR, Factorise, require_damped_qr
 from pdesolve.residual_minimisation.journal import begin, cost_of
-from pdesolve.residual_minimisation.memory import jacobian_copies
 from pdesolve.residual_minimisation.spectrum import round_off
 from pdesolve.status import SolveStatus
 
@@ -49,7 +48,7 @@ class LinearLeastSquares(AbstractMinimiser):
             )
 
     def minimise(self, problem: AbstractResidual, start: Tensor, watch: Watch | None = None) -> Minimised:
-        theta, journal, failed = begin(problem, start, watch, jacobian_copies(3.0))
+        theta, journal, failed = begin(problem, start, watch, require_damped_qr)
         if failed is not None:
             return failed
         with torch.no_grad():
@@ -59,6 +58,8 @@ class LinearLeastSquares(AbstractMinimiser):
             factors = self.factorise(jacobian, self.damping)
             for _ in range(1 + self.refinements):
                 step = factors.solve(-r)
+                if not bool(torch.isfinite(step).all()):
+                    return journal.finish(SolveStatus.SINGULAR, "columns of the Jacobian are dependent: take a damping")
                 moved = problem.residual(theta + step)
                 self._check_affine(moved, r, jacobian, step, theta)
                 if cost_of(moved) < journal.best_cost or not journal.steps:
