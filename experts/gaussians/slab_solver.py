@@ -196,7 +196,7 @@ def on_share(problem: Problem, start: float, end: float) -> Problem:
 
 
 def sizes_of_terms(problem: Problem, cloud: GaussianCloud) -> list[float]:
-    """Σ_α |∂F/∂(∂^α u)| σ^-α: by field: what an error of one in u, as wide as a Gaussian, makes of the equation."""
+    """Σ_α |∂F/∂(∂^α u)| σ^-α by field: what an error of one in u, as wide as a Gaussian, makes of the equation."""
     widths = cloud.covariance.widths().median(dim=0).values.tolist()
     scale = dict(zip(problem.box.axes, widths, strict=True))
     points = torch.stack([cloud.centres[:, j].clamp(*problem.box.bounds(a)) for j, a in enumerate(scale)], dim=1)
