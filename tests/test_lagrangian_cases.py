@@ -453,3 +453,26 @@ def test_bad_fits_and_points() -> None:
     with pytest.raises(TypeError, match="must be real"):
         made.at({"x": one.to(torch.complex128), "t": one})
     assert made.at({"x": one[:0], "t": one[:0]}).shape == (0, 1)
+
+
+def test_bad_stages() -> None:
+    with pytest.raises(ValueError, match=r"factor of the diffusivity is -2\.0, below zero"):
+        ps.Stage(diffusivity=-2.0)
+    with pytest.raises(ValueError, match="factor of the velocity must be finite"):
+        ps.Stage(velocity=math.nan)
+    with pytest.raises(TypeError, match="factor of the velocity must be a real number"):
+        ps.Stage("slow")  # type: ignore[arg-type]
+
+
+def test_bad_curves() -> None:
+    made, half = made_of(slabs=2), torch.full((1,), 0.5, dtype=torch.float64)
+    for label, times, match in (
+        (half.expand(2), [0.1], r"finite entry for each of x, got \[0\.5, 0\.5\]"),
+        (half * math.nan, [0.1], "finite entry for each of x"),
+        (half, [0.9, 0.1], r"times must rise from 0 to 1 at most, got \[0\.9, 0\.1\]"),
+        (half, [0.5, 1.5], "times must rise from 0 to 1"),
+        (half, [math.nan], "times must rise from 0 to 1"),
+    ):
+        with pytest.raises(ValueError, match=match):
+            made.curve(label, torch.tensor(times, dtype=torch.float64))
+    assert made.curve(half, torch.tensor([0.0, 0.5, 1.0])).shape == (3, 1)

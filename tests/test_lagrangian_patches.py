@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 
@@ -272,11 +273,18 @@ def test_a_sheared_channel_by_patches_in_two_dimensions() -> None:
         ((ps.TanhBranch(), {"x": "2"}), TypeError, "patches along 'x'"),
         (("tanh", {"x": 2}), TypeError, "branch must be one such as TanhBranch"),
         ((ps.PatchedBranch(ps.TanhBranch(), {"x": 2}), {"x": 2}), TypeError, "patched itself"),
+        ((ps.TanhBranch(), [2]), TypeError, "patches must be by axis, .* got list"),
     ],
 )
 def test_bad_patches(arguments: Any, error: type[Exception], match: str) -> None:
     with pytest.raises(error, match=match):
         ps.PatchedBranch(*arguments)
+
+
+def test_counts_may_be_those_of_numpy() -> None:
+    frame = FRAMES["ring"]
+    one, other = (ps.PatchedBranch(ps.TanhBranch((4,)), {"x": n}) for n in (3, np.int64(3)))
+    assert one.n_parameters(frame, 1) == other.n_parameters(frame, 1)
 
 
 def test_an_axis_that_labels_lack() -> None:

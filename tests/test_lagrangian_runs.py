@@ -236,6 +236,8 @@ def test_a_blow_up_is_not_resolved() -> None:
     assert bool(torch.isfinite(made.at(AT, throw=False)).all())
     fit = ps.LagrangianFit(BRANCH, BRANCH, counts={"x": 12, "t": 8}, minimiser=SOLVER)
     assert fit.fit(made.problem).status is ps.SolveStatus.UNRESOLVED
+    with pytest.raises(TypeError, match=r"seed must be an integer, got 1\.5"):
+        ps.LagrangianFit(BRANCH, BRANCH, seed=1.5)  # type: ignore[arg-type]
     with pytest.raises(ValueError, match="tolerance must be positive"):
         ps.LagrangianFit(BRANCH, BRANCH, tolerance=0.0).fit(made.problem)
 

@@ -8,6 +8,7 @@ from typing import final
 
 from torch import Tensor
 
+from pdesolve.domains.geometry import finite_float
 from pdesolve.experts.lagrangian.crossing import Crossing
 from pdesolve.residual_minimisation.abstract import AbstractMinimiser, Minimised
 
@@ -18,11 +19,23 @@ class Stage:
 
     Arguments:
         velocity: factor of a (default 1).
-        diffusivity: factor of g (default 1).
+        diffusivity: factor of g, not negative (default 1).
+
+    Raises:
+        TypeError: a factor that is no number.
+        ValueError: one that is not finite, a diffusivity below zero.
     """
 
     velocity: float = 1.0
     diffusivity: float = 1.0
+
+    def __post_init__(self) -> None:
+        finite_float(self.velocity, "the factor of the velocity")
+        if finite_float(self.diffusivity, "the factor of the diffusivity") < 0:
+            raise ValueError(
+                f"the factor of the diffusivity is {self.diffusivity}, below zero: that stage is ill-posed forward in "
+                "time; give one of 0 or more"
+            )
 
 
 @dataclass(frozen=True)

@@ -35,6 +35,7 @@ class LagrangianFit(AbstractOneOffExpert):
         seed: of the first weights and the nodes (default 0).
 
     Raises:
+        TypeError: a seed that is no integer.
         ValueError, TypeError: in ``fit``, see ``LagrangianPINN``.
     """
 
@@ -53,8 +54,11 @@ class LagrangianFit(AbstractOneOffExpert):
         seed: int = 0,
     ) -> None:
         super().__init__()
+        if isinstance(seed, bool) or not isinstance(seed, int):
+            raise TypeError(f"seed must be an integer, got {seed!r}")
         self.position, self.state, self.path, self.flow = position, state, tuple(path), flow
-        self.minimiser = minimiser or ProbedLevenbergMarquardt(factorisation=Gram(), ftol=1e-3)
+        default = ProbedLevenbergMarquardt(factorisation=Gram(), ftol=1e-3)
+        self.minimiser = default if minimiser is None else minimiser
         self.slabs, self.counts, self.labels, self.tolerance, self.seed = slabs, counts, labels, tolerance, seed
         self._fitted: LagrangianPINN | None = None
         self.report: FitReport | None = None

@@ -62,6 +62,8 @@ class PatchedBranch(AbstractBranch):
             raise TypeError(f"branch must be one such as TanhBranch(), got {type(self.branch).__name__}")
         if isinstance(self.branch, PatchedBranch):
             raise TypeError("branch is patched itself: cut once, with the product of both counts")
+        if not isinstance(self.patches, Mapping):
+            raise TypeError(f"patches must be by axis, such as {{'x': 4}}, got {type(self.patches).__name__}")
         if not self.patches:
             raise ValueError("patches names no axis: give counts such as {'x': 4}, or use the branch itself")
         for axis, cuts in self.patches.items():
@@ -184,8 +186,9 @@ class _PreparedPatches(AbstractPreparedBranch):
 
 def _edges(axis: str, ends: tuple[float, float], cuts: int | Sequence[float]) -> tuple[float, ...]:
     low, high = ends
-    if isinstance(cuts, int):
-        return (low, *(low + (high - low) * i / cuts for i in range(1, cuts)), high)
+    if not isinstance(cuts, Sequence):
+        count = int(cuts)
+        return (low, *(low + (high - low) * i / count for i in range(1, count)), high)
     if not low < cuts[0] <= cuts[-1] < high:
         raise ValueError(f"cuts along {axis!r} must lie inside the labels' [{low:.6g}, {high:.6g}], got {tuple(cuts)}")
     return (low, *map(float, cuts), high)

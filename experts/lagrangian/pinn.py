@@ -282,8 +282,18 @@ class LagrangianPINN(AbstractExpert):
         Arguments:
             label: ξ at the start, (axis,).
             times: t, (time,), rising, inside the domain.
+
+        Raises:
+            ValueError: a label that has no entry for each axis or is not finite, times that do not rise or lie outside.
         """
         times = times.to(self.theta[0])
+        axes = self.problem.box.space_axes
+        if label.shape != (len(axes),) or not bool(torch.isfinite(label).all()):
+            raise ValueError(f"label must have a finite entry for each of {', '.join(axes)}, got {label.tolist()}")
+        start, last = self.problem.box.bounds("t")
+        inside = bool(((times >= start) & (times <= last)).all())
+        if times.ndim != 1 or not inside or bool((times.diff() < 0).any()):
+            raise ValueError(f"times must rise from {start:.6g} to {last:.6g} at most, got {times.tolist()}")
         places, here, slabs = [], label.to(times), self._slab_of(times)
         with torch.no_grad():
             for index, (map, theta) in enumerate(zip(self.maps, self.theta, strict=True)):
