@@ -174,7 +174,7 @@ CASES = {
     ),
     "klein-gordon": Case(
         klein_gordon_problem,
-        Setting({"t": 12, "x": 9, "y": 9}, equal(40), overlaps=(2.5,)),
+        Setting({"t": 12, "x": 8, "y": 8}, equal(20), overlaps=(2.5,)),
         Setting({"t": 9, "x": 8, "y": 8}, equal(40), overlaps=(2.5,)),
         (51, 31, 31),
         1e-5,
