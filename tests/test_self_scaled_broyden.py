@@ -166,7 +166,7 @@ def test_rows_without_a_graph_give_their_jacobian() -> None:
 
 def test_the_gradient_through_gaussians_is_that_of_their_closed_jacobian() -> None:
     problem = burgers_problem(0.1)
-    cloud = Layout(problem.box, {"t": 4, "x": 6}).cloud(1.0)
+    cloud = Layout(problem.box, {"t": 4, "x": 6}, 1.0).cloud()
     fit = GaussianFit(problem, SampledRows(problem), SelfScaledBroyden())
     rows = fit.residual_of(cloud, fit.draw(cloud, 24, seeded()), trained=True)
     theta = rows.start(uniform(1, 24, seed=1))
