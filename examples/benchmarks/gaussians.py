@@ -80,7 +80,7 @@ def error_on(problem: Problem, shape: Sequence[int]) -> Callable[[Callable[[Mapp
     assert problem.reference is not None
     exact = problem.reference(points, problem.parameters)
     kept = torch.ones(exact.shape[-len(shape) :], dtype=torch.bool)
-    if contradictions(problem):
+    if problem.box.has_time and contradictions(problem):
         ends = [(points[a] == end) for a in problem.box.space_axes for end in problem.box.bounds(a)]
         on_face = torch.stack([end.expand(kept.shape) for end in ends]).any(0)
         kept = ~(on_face & (points["t"] == problem.box.bounds("t")[0]))
