@@ -12,6 +12,8 @@ from torch import Tensor
 from pdesolve.experts.gaussians.covariance import REACH, AbstractCovariance, Shifted, image_shifts
 from pdesolve.transforms import untransformed
 
+_WORTH = 1024  # points from which looking for equal places costs less than it may save
+
 
 @final
 @dataclass(frozen=True, eq=False)
@@ -76,7 +78,8 @@ class Diagonal(AbstractCovariance):
 
 def _along(x: Tensor, centre: Tensor, width: Tensor, order: int, period: float | None) -> list[Tensor]:
     """``_hermite``; on a lattice, where few places and widths along an axis are different, each of them once."""
-    if not (centre.requires_grad or width.requires_grad) and untransformed(centre):
+    fixed = not (centre.requires_grad or width.requires_grad) and untransformed(centre)
+    if fixed and len(x) >= _WORTH:
         pairs, which = torch.unique(torch.stack([centre, width]), dim=1, return_inverse=True)
         if 2 * pairs.shape[1] <= len(centre):
             return [h.index_select(1, which) for h in _hermite(x, pairs[0], pairs[1], order, period)]
