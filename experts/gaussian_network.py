@@ -10,30 +10,27 @@ import torch
 from torch import Tensor
 
 from pdesolve.domains.geometry import positive_int
-from pdesolve.domains.grid import StructuredGrid
+from pdesolve.experts.function_expert import AbstractFunctionExpert
 from pdesolve.experts.gaussians.cloud import GaussianCloud
 from pdesolve.experts.gaussians.diagonal import Diagonal
 from pdesolve.experts.gaussians.head import Head
 from pdesolve.experts.gaussians.network_residual import NetworkResidual
 from pdesolve.experts.gaussians.placement.fit import Rows
 from pdesolve.experts.gaussians.placement.rows import SampledRows
-from pdesolve.experts.one_off import AbstractOneOffExpert, FitReport, Progress
-from pdesolve.experts.provenance import provenance
-from pdesolve.field import Field
+from pdesolve.experts.gaussians.spread import closed_axes, require_closed_forms
+from pdesolve.experts.one_off import FitReport, Progress
 from pdesolve.frames.abstract import NoLifting
 from pdesolve.frames.contradictions import contradictions
 from pdesolve.problem import Problem
 from pdesolve.residual_minimisation.abstract import AbstractMinimiser, Minimised
 from pdesolve.residual_minimisation.probed_levenberg_marquardt import ProbedLevenbergMarquardt
-from pdesolve.solution import Solution
-from pdesolve.status import SolveStatus, raise_unless_converged
+from pdesolve.status import SolveStatus
 
 _FRESH = 4000
-_HIGHEST = 4  # order of the equation for which derivatives of Gaussians are tested
 
 
 @final
-class GaussianNetwork(AbstractOneOffExpert):
+class GaussianNetwork(AbstractFunctionExpert):
     """u = MLP(f), f_k = Σ_i c_ki exp(-1/2 (x - μ_ki)ᵀ Σ_ki⁻¹ (x - μ_ki)), K features, as published; in float64.
 
     Weights, centres, diagonal covariances and the network are one vector, fitted by Levenberg-Marquardt with closed
@@ -88,23 +85,10 @@ class GaussianNetwork(AbstractOneOffExpert):
         self.points, self.condition_weight, self.tolerance = points, condition_weight, tolerance
         self.minimiser = minimiser or ProbedLevenbergMarquardt(max_steps=200, ftol=1e-4)
         self.rounds, self.seed = positive_int(rounds, "rounds"), seed
-        self._problem: Problem | None = None
         self._fitted: tuple[NetworkResidual, Tensor] | None = None
-        self.report: FitReport | None = None
-
-    @property
-    def problem(self) -> Problem:
-        if self._problem is None:
-            raise ValueError("this expert has no problem yet: call solve(problem, expert), or expert.fit(problem)")
-        return self._problem
 
     def fit(self, problem: Problem, progress: Progress | None = None) -> FitReport:
-        order = max(len(term) for _, term in problem.trace.terms)
-        if order > _HIGHEST:
-            raise ValueError(
-                f"the equation is of order {order}, closed derivatives of Gaussians go to order {_HIGHEST}: write it "
-                "as a system of lower order"
-            )
+        require_closed_forms(problem)
         self._problem, self.report = problem, None
         generator = torch.Generator().manual_seed(self.seed)
         cloud = self._cloud(problem, generator)
@@ -152,11 +136,7 @@ class GaussianNetwork(AbstractOneOffExpert):
         number = self.features * self.count
         unit = torch.rand(number, len(box.axes), generator=generator, dtype=torch.float64)
         widths = (extent / self.count ** (1.0 / len(box.axes))).expand(number, -1)
-        periodic = set(box.axes)
-        for name in problem.field_names:
-            periodic &= set(problem.resolved.periodic.get(name, ()))
-        closed = tuple(axis for axis in box.axes if axis in periodic)
-        return GaussianCloud(box, low + extent * unit, Diagonal.of(widths), closed)
+        return GaussianCloud(box, low + extent * unit, Diagonal.of(widths), closed_axes(problem))
 
     def at(self, coordinates: Mapping[str, Tensor], term: str = "") -> Tensor:
         """A derivative of all fields at points, (fields, m).
@@ -174,7 +154,7 @@ class GaussianNetwork(AbstractOneOffExpert):
     def residual(
         self, parameters: Mapping[str, Tensor], generator: torch.Generator
     ) -> tuple[dict[str, Tensor], Tensor]:
-        problem, status = self.problem, torch.full((1, 1), int(SolveStatus.CONVERGED))
+        status, problem = torch.tensor([[int(self.reported(parameters).status)]]), self.problem
         assert self._fitted is not None
         fitted, theta = self._fitted
         draw = SampledRows(problem, self.points, condition_weight=self.condition_weight, near=0.0)
@@ -183,26 +163,17 @@ class GaussianNetwork(AbstractOneOffExpert):
             labels[rows.label] = self._rows(problem, fitted.cloud, fitted.head, [rows]).residual(theta).unsqueeze(0)
         return labels, status
 
-    def forward(
-        self,
-        parameters: Mapping[str, Tensor],
-        grid: StructuredGrid,
-        generator: torch.Generator | None = None,
-        throw: bool = True,
-    ) -> Solution:
-        problem, report = self.problem, self.report
-        for name, value in problem.batch_parameters(parameters).items():
-            if value.shape[0] != 1 or float(value[0]) != problem.parameters[name]:
-                raise ValueError(f"parameter {name!r} differs from the one fitted: fit an expert for each problem")
-        assert report is not None
-        coordinates = {axis: value.flatten() for axis, value in grid.coordinates().items()}
-        values = self.at(coordinates).reshape(1, len(problem.field_names), *grid.shape)
-        status = torch.tensor([[int(report.status)]])
-        if throw:
-            raise_unless_converged(status, report.detail)
-        stats = {name: torch.tensor([numbers], dtype=torch.float64) for name, numbers in report.history.items()}
-        stats["worst_residual"] = torch.tensor([[report.residual]], dtype=torch.float64)
-        record = provenance(problem, self, count=self.count, features=self.features, widths=self.widths, seed=self.seed)
-        return Solution(
-            Field(values, grid, problem.field_names), status, stats, problem.batch_parameters(), provenance=record
-        )
+    @property
+    def settings(self) -> Mapping[str, object]:
+        """What was asked for."""
+        return {
+            "count": self.count,
+            "features": self.features,
+            "widths": self.widths,
+            "points": self.points,
+            "condition_weight": self.condition_weight,
+            "tolerance": self.tolerance,
+            "minimiser": self.minimiser,
+            "rounds": self.rounds,
+            "seed": self.seed,
+        }

@@ -12,7 +12,7 @@ from torch import Tensor
 
 from pdesolve.condition import check_value
 from pdesolve.domains.geometry import finite_float
-from pdesolve.domains.grid import StructuredGrid
+from pdesolve.experts.function_expert import AbstractFunctionExpert
 from pdesolve.experts.gaussians.factored import Factor
 from pdesolve.experts.gaussians.layout import AxisMap, MappedSampler
 from pdesolve.experts.gaussians.placement.abstract import AbstractPlacement
@@ -20,11 +20,9 @@ from pdesolve.experts.gaussians.residual import GaussianResidual
 from pdesolve.experts.gaussians.slab import Slab, handed_on
 from pdesolve.experts.gaussians.slab_solver import FRESH, SlabSolver, SolvedSlab, on_share
 from pdesolve.experts.gaussians.slabs import AbstractSlabs, slabs_of
-from pdesolve.experts.gaussians.spread import Spread
+from pdesolve.experts.gaussians.spread import Spread, require_closed_forms
 from pdesolve.experts.gaussians.state import State
-from pdesolve.experts.one_off import AbstractOneOffExpert, FitReport, Progress
-from pdesolve.experts.provenance import provenance
-from pdesolve.field import Field
+from pdesolve.experts.one_off import FitReport, Progress
 from pdesolve.frames.contradictions import contradictions
 from pdesolve.problem import Problem
 from pdesolve.residual_minimisation.abstract import AbstractMinimiser
@@ -32,15 +30,13 @@ from pdesolve.residual_minimisation.damped_qr import KeptQR
 from pdesolve.residual_minimisation.line_search_gauss_newton import LineSearchGaussNewton
 from pdesolve.residual_minimisation.linear_least_squares import LinearLeastSquares
 from pdesolve.residual_minimisation.problem_rows import equation_rows
-from pdesolve.solution import Solution
-from pdesolve.status import SolveStatus, raise_unless_converged
+from pdesolve.status import SolveStatus
 
 _PROBES = 9  # points that a factor is tried at
-_CLOSED_FORMS = 4  # highest order of the equation for which derivatives are tested
 
 
 @final
-class PhysicsInformedGaussians(AbstractOneOffExpert):
+class PhysicsInformedGaussians(AbstractFunctionExpert):
     """u_f = Σ_i c_fi exp(-1/2 (x - μ_i)ᵀ Σ_i⁻¹ (x - μ_i)), c from least squares on the equation and its conditions.
 
     Linear problems take one solve, others Gauss-Newton in the weights. Problems in time go slab after slab: u = A(x) +
@@ -124,16 +120,8 @@ class PhysicsInformedGaussians(AbstractOneOffExpert):
         if "t" in self.spread.maps and not self.slabs.single:
             raise ValueError("a map along t is of one slab, and several are asked for: give their ends as shares")
         self.minimiser, self.seed = minimiser, seed
-        self._problem: Problem | None = None
         self._pieces: list[Slab] = []
-        self.report: FitReport | None = None
         self.register_buffer("_place", torch.empty(0), persistent=False)  # moves with the module
-
-    @property
-    def problem(self) -> Problem:
-        if self._problem is None:
-            raise ValueError("this expert has no problem yet: call solve(problem, expert), or expert.fit(problem)")
-        return self._problem
 
     @property
     def device(self) -> torch.device:
@@ -235,7 +223,7 @@ class PhysicsInformedGaussians(AbstractOneOffExpert):
     def residual(
         self, parameters: Mapping[str, Tensor], generator: torch.Generator
     ) -> tuple[dict[str, Tensor], Tensor]:
-        report = self._reported(parameters)
+        report = self.reported(parameters)
         rows = []
         for piece in self._pieces:
             part = self.problem if piece.box == self.problem.box else replace(self.problem, domain=piece.box)
@@ -248,64 +236,27 @@ class PhysicsInformedGaussians(AbstractOneOffExpert):
         status[:, -1] = int(report.status)  # the fit ends with the first slab that fails
         return {"equation": torch.cat(rows).unsqueeze(0)}, status
 
-    def forward(
-        self,
-        parameters: Mapping[str, Tensor],
-        grid: StructuredGrid,
-        generator: torch.Generator | None = None,
-        throw: bool = True,
-    ) -> Solution:
-        report, problem = self._reported(parameters), self.problem
-        coordinates = {axis: value.flatten() for axis, value in grid.coordinates().items()}
-        values = self.at(coordinates).reshape(1, len(problem.field_names), *grid.shape)
-        status = torch.tensor([[int(report.status)]])
-        if throw:
-            raise_unless_converged(status, report.detail)
-        stats = {name: torch.tensor([numbers], dtype=torch.float64) for name, numbers in report.history.items()}
-        stats["worst_residual"] = torch.tensor([[report.residual]], dtype=torch.float64)
-        field = Field(values, grid, problem.field_names)
-        return Solution(field, status, stats, problem.batch_parameters(), provenance=self._provenance(report))
-
-    def _reported(self, parameters: Mapping[str, Tensor]) -> FitReport:
-        """How the fit ended, if it was one of these parameters."""
-        problem = self.problem
-        for name, value in parameters.items():
-            given = torch.as_tensor(value)
-            fitted = (
-                torch.as_tensor(problem.parameters[name], dtype=given.dtype) if name in problem.parameters else None
-            )
-            if fitted is not None and (given.numel() != 1 or float(given) != float(fitted)):
-                raise ValueError(f"parameter {name!r} differs from the one fitted: fit an expert for each problem")
-        problem.batch_parameters(parameters)  # refuses names that it does not know
-        if self.report is None:
-            raise ValueError("the last fit was interrupted: call fit again")
-        return self.report
-
-    def _provenance(self, report: FitReport) -> dict[str, object]:
-        return provenance(
-            self.problem,
-            self,
-            count=self.spread.count,
-            slabs=self.slabs,
-            ends=report.history["time"],
-            maps={axis: map.knots.tolist() for axis, map in self.spread.maps.items()},
-            overlaps=self.overlaps,
-            points=self.points,
-            tolerance=self.tolerance,
-            factor=self.factor,
-            placement=self.placement,
-            minimiser=self.minimiser or _minimiser(self.problem),
-            seed=self.seed,
-            detail=report.detail,
-        )
+    @property
+    def settings(self) -> Mapping[str, object]:
+        """What was asked for, and where slabs ended."""
+        return {
+            "count": self.spread.count,
+            "slabs": self.slabs,
+            "ends": self.report.history["time"] if self.report else [],
+            "maps": {
+                axis: map(torch.linspace(0.0, 1.0, 17).double()).tolist() for axis, map in self.spread.maps.items()
+            },
+            "overlaps": self.overlaps,
+            "points": self.points,
+            "tolerance": self.tolerance,
+            "factor": self.factor,
+            "placement": self.placement,
+            "minimiser": self.minimiser or _minimiser(self.problem),
+            "seed": self.seed,
+        }
 
     def _check(self, problem: Problem) -> None:
-        order = max(len(term) for _, term in problem.trace.terms)
-        if order > _CLOSED_FORMS:
-            raise ValueError(
-                f"the equation is of order {order}, closed derivatives of Gaussians go to order {_CLOSED_FORMS}: write "
-                "it as a system of lower order"
-            )
+        require_closed_forms(problem)
         box, axes = problem.box, problem.box.axes
         if not self.slabs.single and not box.has_time:
             raise ValueError(f"slabs need a time axis, the domain has {', '.join(axes)}")

@@ -114,14 +114,7 @@ def vortex() -> AxisMap:
     """[-4, 4], seven times as dense within 1.7 of the centre, where the vortex winds up."""
     x = torch.linspace(-4.0, 4.0, 8193, dtype=torch.float64)
     below = torch.cumulative_trapezoid(1.0 + 6.0 * torch.exp(-((x / 1.7) ** 4)), x)
-    below = torch.cat([below.new_zeros(1), below / below[-1]])
-
-    def place(s: Tensor) -> Tensor:
-        piece = torch.searchsorted(below, s.contiguous()).clamp(1, len(x) - 1)
-        share = (s - below[piece - 1]) / (below[piece] - below[piece - 1])
-        return x[piece - 1] + share * (x[piece] - x[piece - 1])
-
-    return AxisMap.of(place)
+    return AxisMap.by_density(x, torch.cat([below.new_zeros(1), below]))
 
 
 def root(x: Tensor, y: Tensor) -> Tensor:

@@ -57,6 +57,19 @@ class AxisMap:
         """
         return AxisMap(function(torch.linspace(0.0, 1.0, pieces + 1, dtype=torch.float64)))
 
+    @staticmethod
+    def by_density(x: Tensor, below: Tensor, pieces: int = 4096) -> AxisMap:
+        """Equal steps of s hold equal shares of a density.
+
+        Arguments:
+            x: from the lower end to the upper, rising, (m,).
+            below: the integral of the density up to there, rising, in any unit, (m,).
+            pieces: of the map.
+        """
+        s = torch.linspace(0.0, 1.0, pieces + 1, dtype=x.dtype, device=x.device)
+        knots = _interpolate(s, (below - below[0]) / (below[-1] - below[0]), x)
+        return AxisMap(torch.cat([x[:1], knots[1:-1], x[-1:]]))
+
     def __call__(self, s: Tensor) -> Tensor:
         """x, any shape."""
         steps = torch.linspace(0.0, 1.0, len(self.knots), dtype=s.dtype, device=s.device)

@@ -14,6 +14,7 @@ from pdesolve.domains.sampling import AbstractSampler, SobolSampler
 from pdesolve.experts.gaussians.cloud import GaussianCloud
 from pdesolve.experts.gaussians.residual import GaussianResidual
 from pdesolve.experts.gaussians.truncated import sums
+from pdesolve.experts.gaussians.unknowns import checked_guesses
 from pdesolve.frames.abstract import NoLifting
 from pdesolve.pde.trace import Term
 from pdesolve.problem import Observations, Problem
@@ -129,7 +130,7 @@ class ParameterRecovery:
             SolveError: the fit failed.
         """
         given = (observations,) if isinstance(observations, Observations) else tuple(observations)
-        guesses = self._checked(problem, given, unknown)
+        guesses = checked_guesses(problem, given, unknown)
         rows = self._rows(problem, given, generator)
         residual = GaussianResidual(problem, self.cloud, NoLifting(problem.field_names), rows, unknown=tuple(guesses))
         device = self.cloud.centres.device
@@ -152,17 +153,6 @@ class ParameterRecovery:
             minimised,
             residual,
         )
-
-    def _checked(
-        self, problem: Problem, given: Sequence[Observations], unknown: Mapping[str, float]
-    ) -> dict[str, float]:
-        if not unknown:
-            raise ValueError(f"no unknown parameter is named: the problem has {', '.join(problem.parameters)}")
-        guesses = {name: finite_float(value, f"the guess of {name!r}") for name, value in unknown.items()}
-        count = sum(len(observed) for observed in given)
-        if count < len(guesses):
-            raise ValueError(f"{count} observations cannot fix {len(guesses)} unknown parameters: give more")
-        return guesses
 
     def _rows(self, problem: Problem, given: Sequence[Observations], generator: torch.Generator) -> list[ProblemRows]:
         device = self.cloud.centres.device

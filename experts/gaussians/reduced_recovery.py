@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from pdesolve.domains.geometry import finite_float, positive_int
+from pdesolve.experts.gaussians.unknowns import checked_guesses
 from pdesolve.experts.physics_informed_gaussians import PhysicsInformedGaussians
 from pdesolve.problem import Observations, Problem
 from pdesolve.status import SolveError, SolveStatus, raise_unless_converged
@@ -98,7 +99,11 @@ class ReducedRecovery:
                 not end; a step to parameters for which it cannot be solved is halved.
         """
         given = (observations,) if isinstance(observations, Observations) else tuple(observations)
-        names, p = _checked(problem, given, unknown)
+        guesses = checked_guesses(problem, given, unknown)
+        for name, guess in guesses.items():
+            if guess == 0.0:
+                raise ValueError(f"the guess of {name!r} must not be 0: differences are taken relative to it")
+        names, p = tuple(guesses), torch.tensor(list(guesses.values()), dtype=torch.float64)
         fits = 0
 
         def misfit(at: Tensor) -> tuple[Tensor, PhysicsInformedGaussians]:
@@ -145,22 +150,6 @@ class ReducedRecovery:
             dict(zip(names, p.tolist(), strict=True)), dict(zip(names, errors, strict=True)), covariance, noise, expert,
             status, fits,
         )  # fmt: skip
-
-
-def _checked(
-    problem: Problem, given: Sequence[Observations], unknown: Mapping[str, float]
-) -> tuple[tuple[str, ...], Tensor]:
-    if not unknown:
-        raise ValueError(f"no unknown parameter is named: the problem has {', '.join(problem.parameters)}")
-    for name, guess in unknown.items():
-        if name not in problem.parameters:
-            raise ValueError(f"unknown parameter {name!r}: the problem has {', '.join(problem.parameters)}")
-        if finite_float(guess, f"the guess of {name!r}") == 0.0:
-            raise ValueError(f"the guess of {name!r} must not be 0: differences are taken relative to it")
-    count = sum(len(observed) for observed in given)
-    if count < len(unknown):
-        raise ValueError(f"{count} observations cannot fix {len(unknown)} unknown parameters: give more")
-    return tuple(unknown), torch.tensor(list(unknown.values()), dtype=torch.float64)
 
 
 def _covariance(jacobian: Tensor, r: Tensor, names: Sequence[str], accuracy: float) -> Tensor:

@@ -15,6 +15,7 @@ from pdesolve.problem import Problem
 
 _IN_TIME = 7  # Gaussians of a slab along t where only a total is given
 _TIME_OVERLAP = 2.5  # few Gaussians in time do best when they are wide, like a polynomial
+_CLOSED_FORMS = 4  # highest order of the equation for which derivatives are tested
 _SAME_END = 1e-9  # of the extent
 
 
@@ -79,8 +80,28 @@ class Spread:
 
     def layout(self, problem: Problem, overlap: float) -> Layout:
         """On the domain of a problem; axes along which all its fields are periodic are closed."""
-        box, periodic = problem.box, set(problem.box.axes)
-        for name in problem.field_names:
-            periodic &= set(problem.resolved.periodic.get(name, ()))
+        box = problem.box
         overlaps = {axis: _TIME_OVERLAP if axis == "t" else overlap for axis in box.axes}
-        return Layout(box, self.counts(box), overlaps, self.maps, tuple(a for a in box.axes if a in periodic))
+        return Layout(box, self.counts(box), overlaps, self.maps, closed_axes(problem))
+
+
+def closed_axes(problem: Problem) -> tuple[str, ...]:
+    """Axes along which all fields are periodic: images close them."""
+    periodic = set(problem.box.axes)
+    for name in problem.field_names:
+        periodic &= set(problem.resolved.periodic.get(name, ()))
+    return tuple(axis for axis in problem.box.axes if axis in periodic)
+
+
+def require_closed_forms(problem: Problem) -> None:
+    """Raise unless the equation's derivatives are among those of Gaussians that are tested.
+
+    Raises:
+        ValueError: an equation of a higher order than four.
+    """
+    order = max(len(term) for _, term in problem.trace.terms)
+    if order > _CLOSED_FORMS:
+        raise ValueError(
+            f"the equation is of order {order}, closed derivatives of Gaussians go to order {_CLOSED_FORMS}: write it "
+            "as a system of lower order"
+        )

@@ -36,10 +36,10 @@ class LineSearchGaussNewton(AbstractMinimiser):
         MemoryError: a Jacobian that does not fit, said before it is allocated.
 
     Notes:
-        Factors also say when to stop: where a step by those of the step before lowers the cost by less than ftol of
-        itself, none are made. 2 (m + n) n² operations a step, a fraction of ``ProbedLevenbergMarquardt``: for problems
-        nearly linear in θ, such as weights of fixed Gaussians on a nonlinear equation. Where parameters enter
-        nonlinearly take the latter.
+        With chords, factors also say when to stop: where a step by those of the step before lowers the cost by less
+        than ftol of itself, none are made. 2 (m + n) n² operations a step, a fraction of ``ProbedLevenbergMarquardt``:
+        for problems nearly linear in θ, such as weights of fixed Gaussians on a nonlinear equation. Where parameters
+        enter nonlinearly take the latter.
 
     Source: Björck, Numerical Methods for Least Squares Problems (1996), section 9.2.
     """
@@ -74,7 +74,7 @@ class LineSearchGaussNewton(AbstractMinimiser):
                 r, jacobian = problem.linearise(theta)
                 if not bool(torch.isfinite(jacobian).all()):
                     return journal.finish(SolveStatus.NON_FINITE, f"step {journal.steps + 1}: the Jacobian")
-                if factors is not None and self._at_rest(r, jacobian, factors):
+                if self.chords and factors is not None and self._at_rest(r, jacobian, factors):
                     return journal.finish(SolveStatus.CONVERGED)
                 factors = DampedQR(jacobian, self.damping)
                 step = factors.solve(-r)

@@ -1,4 +1,4 @@
-"""Quasi-Newton steps whose matrix is scaled at every update, the strongest first-order baseline in print."""
+"""Quasi-Newton steps whose matrix is scaled at every update: a baseline that needs gradients alone."""
 
 from __future__ import annotations
 

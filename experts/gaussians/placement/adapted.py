@@ -62,8 +62,8 @@ class Adapted(AbstractPlacement):
         A round that does not lower the residual on new points is dropped, and the next one moves half as many. Costs
         a fit and a factorisation for each round.
 
-    Good values: share 0.1 to 0.3. Growing from a coarse cloud to the limit fits better than exchange at a full count,
-        since the first Gaussians stay wide.
+    Good values: share 0.1 to 0.3. Growing from a coarse cloud to the limit did better than exchange at a full count in
+        some cases and much worse in others (examples/benchmarks/placements.py): the residual says which.
     """
 
     rounds: int = 6

@@ -43,12 +43,8 @@ def axis_map(box: Box, axis: str, at: Tensor, density: Tensor, bins: int = 64) -
     marginal = (kernel / kernel.sum(1, keepdim=True)) @ marginal
     marginal = marginal / marginal.mean()
     cumulative = torch.cat([marginal.new_zeros(1), marginal.clamp_min(_STEEPEST).cumsum(0)])
-    cumulative = cumulative / cumulative[-1]
     ends = torch.linspace(low, high, bins + 1, dtype=density.dtype, device=density.device)
-    s = torch.linspace(0.0, 1.0, 4 * bins + 1, dtype=density.dtype, device=density.device)
-    piece = torch.searchsorted(cumulative, s, right=True).clamp(1, bins)
-    share = (s - cumulative[piece - 1]) / (cumulative[piece] - cumulative[piece - 1])
-    return AxisMap(ends[piece - 1] + share * (ends[piece] - ends[piece - 1]))
+    return AxisMap.by_density(ends, cumulative, 4 * bins)
 
 
 def density_maps(fit: GaussianFit, fitted: Fitted, monitor: Monitor, generator: torch.Generator) -> dict[str, AxisMap]:
