@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from pdesolve.condition import check_value
-from pdesolve.domains.geometry import finite_float
+from pdesolve.domains.geometry import finite_float, positive_int
 from pdesolve.experts.function_expert import AbstractFunctionExpert
 from pdesolve.experts.gaussians.factored import Factor
 from pdesolve.experts.gaussians.layout import AxisMap, MappedSampler
@@ -54,6 +54,8 @@ class PhysicsInformedGaussians(AbstractFunctionExpert):
         points: points of the equation over unknowns (default 2).
         tolerance: a slab whose residual on fresh points exceeds this has failed (default 1e-3): the root mean square
             over Σ_α |∂F/∂(∂^α u)| σ^-α and over the largest |u| so far.
+        attempts: fits at most (default 1): where the residual exceeds the tolerance the next one has 1.4 times as many
+            Gaussians along every axis in space; the history says how many there were.
         factor: f, a function of axes by name, zero where u is: u = f times what stands above, so that these conditions
             hold exactly (default none).
         placement: moves, adds or removes Gaussians after the lattice's fit, such as ``Adapted()`` or ``Trained()``; of
@@ -89,6 +91,7 @@ class PhysicsInformedGaussians(AbstractFunctionExpert):
         overlaps: Sequence[float] = (1.3, 2.0, 2.5),
         points: float = 2.0,
         tolerance: float = 1e-3,
+        attempts: int = 1,
         factor: Factor | None = None,
         placement: AbstractPlacement | None = None,
         minimiser: AbstractMinimiser | None = None,
@@ -109,6 +112,7 @@ class PhysicsInformedGaussians(AbstractFunctionExpert):
         for given, kind in ((placement, AbstractPlacement), (minimiser, AbstractMinimiser)):
             if given is not None and not isinstance(given, kind):
                 raise TypeError(f"an {kind.__name__} is expected, got {type(given).__name__}")
+        self.attempts = positive_int(attempts, "attempts")
         if factor is not None and not callable(factor):
             raise TypeError(f"factor must be a function of axes by name, got {type(factor).__name__}")
         self.slabs, self.factor, self.placement = slabs_of(slabs), factor, placement
@@ -130,15 +134,26 @@ class PhysicsInformedGaussians(AbstractFunctionExpert):
 
     def fit(self, problem: Problem, progress: Progress | None = None) -> FitReport:
         self._check(problem)
-        self._problem, self._pieces, self.report = problem, [], None
+        self._problem, self.report, spread = problem, None, self.spread
+        report = self._attempt(problem, spread, progress)
+        for _ in range(self.attempts - 1):
+            if report.status is not SolveStatus.UNRESOLVED:
+                break
+            spread = spread.refined(problem.box)
+            report = self._attempt(problem, spread, progress)
+        self.report = report
+        return report
+
+    def _attempt(self, problem: Problem, spread: Spread, progress: Progress | None) -> FitReport:
+        self._pieces = []
         minimiser = self.minimiser or _minimiser(problem)
         solver = SlabSolver(problem, minimiser, self.points, self.factor, self.placement, self.seed, self.device)
-        history: dict[str, list[float]] = {"time": [], "residual": [], "overlap": [], "steps": []}
+        history: dict[str, list[float]] = {"time": [], "residual": [], "overlap": [], "steps": [], "gaussians": []}
         overlaps, start, end = self.overlaps, 0.0, self.slabs.first() if problem.box.has_time else 1.0
         size, longer = 0.0, math.inf  # of u so far; residual of a longer slab from the same start
         states: dict[float, State] = {}  # what the next slab sets out from, by overlap
         while start < 1.0:
-            overlap, solved = self._best(solver, on_share(problem, start, end), overlaps, states)
+            overlap, solved = self._best(solver, spread, on_share(problem, start, end), overlaps, states)
             residual = solved.relative(size)
             judged = residual if math.isfinite(residual) and not solved.failed else math.inf
             following = self.slabs.following(start, end, judged, longer)
@@ -150,23 +165,27 @@ class PhysicsInformedGaussians(AbstractFunctionExpert):
                 history[name].append(value)
             if progress is not None:
                 progress(end, residual)
-            self.report = self._failure(solved, residual, history)
-            if self.report is not None:
-                return self.report
+            failure = self._failure(solved, residual, history)
+            if failure is not None:
+                return failure
             if end < 1.0:
                 states = {overlap: handed_on(solved.slab, states[overlap])}
             overlaps, size, longer = (overlap,), max(size, solved.size), math.inf
             start, end = end, following
-        self.report = FitReport(SolveStatus.CONVERGED, max(history["residual"]), history)
-        return self.report
+        return FitReport(SolveStatus.CONVERGED, max(history["residual"]), history)
 
     def _best(
-        self, solver: SlabSolver, part: Problem, overlaps: Sequence[float], states: dict[float, State]
+        self,
+        solver: SlabSolver,
+        spread: Spread,
+        part: Problem,
+        overlaps: Sequence[float],
+        states: dict[float, State],
     ) -> tuple[float, SolvedSlab]:
         """The slab with the overlap that leaves the smallest residual, results before failures."""
         found: list[tuple[float, SolvedSlab]] = []
         for overlap in overlaps:
-            layout = self.spread.layout(part, overlap)
+            layout = spread.layout(part, overlap)
             if part.box.has_time and overlap not in states:
                 states[overlap] = solver.initial(layout)
             found.append((overlap, solver.solve(part, layout, states.get(overlap))))
@@ -177,9 +196,10 @@ class PhysicsInformedGaussians(AbstractFunctionExpert):
 
         return min(found, key=order)
 
-    def _numbers(self, solved: SolvedSlab, residual: float, overlap: float) -> tuple[float, float, float, float]:
-        box = solved.slab.box
-        return box.bounds("t")[1] if box.has_time else 0.0, residual, overlap, len(solved.ended.history["cost"]) - 1.0
+    def _numbers(self, solved: SolvedSlab, residual: float, overlap: float) -> tuple[float, ...]:
+        box, steps = solved.slab.box, len(solved.ended.history["cost"]) - 1.0
+        time = box.bounds("t")[1] if box.has_time else 0.0
+        return time, residual, overlap, steps, float(solved.slab.cloud.size)
 
     def _failure(self, solved: SolvedSlab, residual: float, history: Mapping[str, Sequence[float]]) -> FitReport | None:
         """What ends the fit at the last slab, if anything does."""
@@ -249,6 +269,7 @@ class PhysicsInformedGaussians(AbstractFunctionExpert):
             "overlaps": self.overlaps,
             "points": self.points,
             "tolerance": self.tolerance,
+            "attempts": self.attempts,
             "factor": self.factor,
             "placement": self.placement,
             "minimiser": self.minimiser or _minimiser(self.problem),

@@ -14,10 +14,12 @@ from pdesolve.experts.gaussians.layout import AxisMap, Layout
 from pdesolve.experts.gaussians.slabs import AdaptiveSlabs
 from pdesolve.experts.one_off import FitReport
 from pdesolve.experts.physics_informed_gaussians import PhysicsInformedGaussians
+from pdesolve.reference.suite import burgers_problem
 from pdesolve.residual_minimisation import memory
 from pdesolve.residual_minimisation.abstract import AbstractMinimiser, AbstractResidual, Minimised, Watch
 from pdesolve.residual_minimisation.damped_qr import KeptQR, require_damped_qr
 from pdesolve.residual_minimisation.linear_least_squares import LinearLeastSquares
+from pdesolve.status import SolveStatus
 from pdesolve.training.solve import solve
 
 Exact = Callable[[Mapping[str, Tensor]], Tensor]
@@ -352,3 +354,20 @@ def test_an_expert_works_where_it_is_put() -> None:
     assert fitted.at(at).device.type == "cuda"
     solution = solve(problem, expert(placement=None).to("cuda"))
     assert bool(solution.converged)
+
+
+def test_the_number_of_gaussians_grows_until_the_residual_is_met() -> None:
+    """From far too few; without attempts it is the status that says so."""
+    problem = burgers_problem(0.1)
+    few = {"t": 7, "x": 16}
+    once = PhysicsInformedGaussians(few, slabs=4, overlaps=(2.0,), tolerance=1e-5)
+    assert once.fit(problem).status is SolveStatus.UNRESOLVED
+    expert = PhysicsInformedGaussians(few, slabs=4, overlaps=(2.0,), tolerance=1e-5, attempts=6)
+    report = expert.fit(problem)
+    assert report.status is SolveStatus.CONVERGED
+    assert report.residual <= 1e-5
+    sizes = set(report.history["gaussians"])
+    assert len(sizes) == 1
+    assert sizes.pop() in {7.0 * n for n in (23, 33, 47, 66, 93)}
+    with pytest.raises(ValueError, match="attempts must be at least 1"):
+        PhysicsInformedGaussians(few, attempts=0)
