@@ -16,7 +16,6 @@ from pdesolve.experts.function_expert import AbstractFunctionExpert
 from pdesolve.experts.gaussians.factored import Factor
 from pdesolve.experts.gaussians.layout import AxisMap, MappedSampler
 from pdesolve.experts.gaussians.placement.abstract import AbstractPlacement
-from pdesolve.experts.gaussians.residual import GaussianResidual
 from pdesolve.experts.gaussians.slab import Slab, handed_on
 from pdesolve.experts.gaussians.slab_solver import FRESH, SlabSolver, SolvedSlab, on_share
 from pdesolve.experts.gaussians.slabs import AbstractSlabs, slabs_of
@@ -250,8 +249,8 @@ class PhysicsInformedGaussians(AbstractFunctionExpert):
             drawn = MappedSampler(piece.layout).sample(piece.box, FRESH, generator, device=self.device)
             points = {axis: value.squeeze(0) for axis, value in drawn.items()}
             omega = torch.full((FRESH,), FRESH**-0.5, dtype=torch.float64, device=self.device)
-            check = GaussianResidual(part, piece.cloud, piece.lifting, [equation_rows(part, points, omega)])
-            rows.append(check.residual(check.start(piece.weights)))
+            known = part.batch_parameters(device=self.device)
+            rows.append(piece.residual([equation_rows(part, points, omega)], known))
         status = torch.full((1, len(self._pieces)), int(SolveStatus.CONVERGED), device=self.device)
         status[:, -1] = int(report.status)  # the fit ends with the first slab that fails
         return {"equation": torch.cat(rows).unsqueeze(0)}, status

@@ -21,7 +21,7 @@ from pdesolve.experts.physics_informed_gaussians import PhysicsInformedGaussians
 from pdesolve.frames.abstract import NoLifting
 from pdesolve.reference.suite import burgers_problem
 from pdesolve.residual_minimisation import damped_qr
-from pdesolve.residual_minimisation.problem_rows import condition_rows, equation_rows
+from pdesolve.residual_minimisation.problem_rows import condition_rows, equation_rows, sampled_faces
 from pdesolve.training.solve import solve
 
 DOMAIN = ps.Rectangle((-1, 1), (0, 2)) * ps.TimeInterval(0, 1)
@@ -79,7 +79,7 @@ def test_the_jacobian_of_all_parameters(kind: str, lifted: bool) -> None:
     sampler = ps.UniformSampler()
     points = {a: v[0] for a, v in sampler.sample(BURGERS.domain, 20, seeded()).items()}
     rows = [equation_rows(BURGERS, points, torch.ones(20, dtype=torch.float64))]
-    rows += condition_rows(BURGERS, lifting, 5, 10.0, sampler, seeded(1))
+    rows += condition_rows(BURGERS, lifting, sampled_faces(BURGERS.box, 5, sampler, seeded(1)), 10.0)
     residual = GaussianResidual(BURGERS, cloud, lifting, rows, trained=True, unknown=("nu",))
     theta = residual.start(uniform(1, 6, seed=6))
     r, jacobian = residual.linearise(theta)

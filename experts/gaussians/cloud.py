@@ -25,6 +25,7 @@ class GaussianCloud:
         centres: μ, (N, d).
         covariance: Σ.
         periodic: axes along which images are summed (default none).
+        along: where the Gaussians are products, the last axis running fastest, those along each axis (default none).
 
     Raises:
         ValueError: shapes that do not fit the domain, centres not finite or further outside than half its extent,
@@ -35,6 +36,7 @@ class GaussianCloud:
     centres: Tensor
     covariance: AbstractCovariance
     periodic: tuple[str, ...] = ()
+    along: tuple[GaussianCloud, ...] | None = None
 
     def __post_init__(self) -> None:
         d = len(self.domain.axes)
@@ -72,6 +74,10 @@ class GaussianCloud:
         """Length of each periodic axis, None for the others."""
         return tuple(self.domain.extent(a) if a in self.periodic else None for a in self.domain.axes)
 
+    def lines(self) -> tuple[GaussianCloud, ...] | None:
+        """Those along each axis whose products these are; none where they are no products."""
+        return (self,) if len(self.axes) == 1 else self.along
+
     def table(self, points: Tensor, terms: Sequence[str]) -> dict[str, Tensor]:
         """∂^α φ_i by name, each (m, N), at points (m, d)."""
         return self.covariance.derivatives(points, self.centres, "".join(self.domain.axes), self.periods, terms)
@@ -81,6 +87,7 @@ class GaussianCloud:
         moved = object.__new__(GaussianCloud)
         for name, value in vars(self).items():
             object.__setattr__(moved, name, value)
+        object.__setattr__(moved, "along", None)
         object.__setattr__(moved, "centres", centres)
         object.__setattr__(moved, "covariance", self.covariance.replaced(numbers))
         return moved

@@ -12,8 +12,6 @@ from pdesolve.experts.gaussians.state import State
 from pdesolve.frames.abstract import AbstractLifting, Points
 from pdesolve.jet import Jet
 
-_CHUNK = 4096
-
 
 @final
 class HandedOver(AbstractLifting):
@@ -45,11 +43,8 @@ class HandedOver(AbstractLifting):
         in_space = tuple(term for term in terms if "t" not in term)
         known = {name: a for name, a in self.state.weights.items() if len(a)}
         stacked = torch.cat(list(known.values()))
-        parts: dict[str, list[Tensor]] = {alpha: [] for alpha in in_space}
-        for part in points.reshape(-1, len(columns)).split(_CHUNK):
-            for alpha, table in basis.table(part, in_space).items():
-                parts[alpha].append(stacked @ table.mT)
-        values = {alpha: torch.cat(found, dim=1).reshape(len(known), *shape) for alpha, found in parts.items()}
+        sums = basis.sums(points.reshape(-1, len(columns)), stacked, in_space)
+        values = {alpha: value.reshape(len(known), *shape) for alpha, value in sums.items()}
         zero = torch.zeros(shape, dtype=points.dtype, device=points.device)
         lifted: dict[str, Any] = dict.fromkeys(self.state.weights, 0.0)
         for row, name in enumerate(known):

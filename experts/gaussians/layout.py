@@ -171,7 +171,8 @@ class Layout:
             torch.stack([c.flatten() for c in torch.meshgrid(*parts, indexing="ij")], dim=1)
             for parts in (columns, widths)
         )
-        return GaussianCloud(self.domain, centres, Diagonal.of(spread), self.periodic)
+        lines = None if len(columns) == 1 else tuple(self.along((axis,)).cloud(device) for axis in self.domain.axes)
+        return GaussianCloud(self.domain, centres, Diagonal.of(spread), self.periodic, lines)
 
     def place(self, axis: str, share: Tensor) -> Tensor:
         """x below which a share of the points lies; they crowd at ends that are not closed, where Gaussians end.
@@ -193,11 +194,36 @@ class Layout:
     def points(self, ratio: float, generator: torch.Generator) -> dict[str, Tensor]:
         """A lattice of points by axis, (m,), m about ``ratio`` times the Gaussians; the generator shifts it."""
         share = ratio ** (1.0 / len(self.domain.axes))
+        counts = {axis: math.ceil(share * self.counts[axis]) for axis in self.domain.axes}
+        return self._lattice(counts, generator)
+
+    def face(self, boundary: str, ratio: float, least: int, generator: torch.Generator) -> dict[str, Tensor]:
+        """A lattice of points on a face by axis, (m,).
+
+        Arguments:
+            boundary: its name, "initial" too.
+            ratio: m over the Gaussians that stand side by side along it.
+            least: m at least.
+            generator: shifts it.
+        """
+        face = self.domain.boundary(boundary)
+        along = [axis for axis in self.domain.axes if axis != face.axis]
+        d = max(len(along), 1)
+        counts = {a: math.ceil(max(ratio ** (1.0 / d) * self.counts[a], least ** (1.0 / d))) for a in along}
+        return self._lattice(counts, generator, {face.axis: face.position})
+
+    def _lattice(
+        self, counts: Mapping[str, int], generator: torch.Generator, at: Mapping[str, float] | None = None
+    ) -> dict[str, Tensor]:
+        """Products of places along all axes, the last running fastest; one place along those of ``at``."""
         columns = []
         for axis in self.domain.axes:
-            n = math.ceil(share * self.counts[axis])
-            shift = 0.25 + 0.5 * torch.rand(1, generator=generator, dtype=torch.float64, device=generator.device)
-            columns.append(self.place(axis, (torch.arange(n, dtype=torch.float64, device=shift.device) + shift) / n))
+            if at and axis in at:
+                columns.append(torch.tensor([at[axis]], dtype=torch.float64, device=generator.device))
+                continue
+            n, device = counts[axis], generator.device
+            shift = 0.25 + 0.5 * torch.rand(1, generator=generator, dtype=torch.float64, device=device)
+            columns.append(self.place(axis, (torch.arange(n, dtype=torch.float64, device=device) + shift) / n))
         grid = torch.meshgrid(*columns, indexing="ij")
         return {axis: column.flatten() for axis, column in zip(self.domain.axes, grid, strict=True)}
 

@@ -21,7 +21,7 @@ from pdesolve.problem import Observations, Problem
 from pdesolve.residual_minimisation.abstract import AbstractMinimiser, Minimised
 from pdesolve.residual_minimisation.orthogonal import Orthogonal
 from pdesolve.residual_minimisation.probed_levenberg_marquardt import ProbedLevenbergMarquardt
-from pdesolve.residual_minimisation.problem_rows import Known, ProblemRows, condition_rows, equation_rows
+from pdesolve.residual_minimisation.problem_rows import Known, ProblemRows, condition_rows, equation_rows, sampled_faces
 from pdesolve.status import raise_unless_converged
 
 
@@ -160,16 +160,9 @@ class ParameterRecovery:
         inside = {axis: value.flatten() for axis, value in drawn.items()}
         omega = torch.full((self.points,), self.points**-0.5, dtype=torch.float64, device=device)
         rows = [equation_rows(problem, inside, omega)]
-        rows += condition_rows(
-            problem,
-            NoLifting(problem.field_names),
-            self.face_points,
-            self.condition_weight,
-            self.sampler,
-            generator,
-            device,
-            skip=self.cloud.periodic,
-        )
+        faces = sampled_faces(problem.box, self.face_points, self.sampler, generator, device)
+        lifting = NoLifting(problem.field_names)
+        rows += condition_rows(problem, lifting, faces, self.condition_weight, self.cloud.periodic)
         eta = self.data_weight * sum(len(observed) for observed in given) ** -0.5
         return rows + [_data_rows(problem, observed, eta, device) for observed in given]
 

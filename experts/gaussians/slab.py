@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import final
 
@@ -14,9 +14,10 @@ from pdesolve.experts.gaussians.cloud import GaussianCloud
 from pdesolve.experts.gaussians.layout import Layout
 from pdesolve.experts.gaussians.lifted import lifted_terms
 from pdesolve.experts.gaussians.state import State
+from pdesolve.experts.gaussians.truncated import sums
 from pdesolve.frames.abstract import AbstractLifting
-
-_NUMBERS = 1 << 23  # of a table at a time
+from pdesolve.pde.trace import Term
+from pdesolve.residual_minimisation.problem_rows import ProblemRows
 
 
 @final
@@ -45,16 +46,36 @@ class Slab:
 
     def values(self, points: Tensor, parameters: Mapping[str, Tensor], term: str = "") -> Tensor:
         """∂^α u at points (m, d), (fields, m)."""
-        pieces = points.split(max(16, _NUMBERS // self.cloud.size))
-        return torch.cat([self._values(piece, parameters, term) for piece in pieces], dim=1)
-
-    def _values(self, points: Tensor, parameters: Mapping[str, Tensor], term: str) -> Tensor:
         at = {axis: points[:, j] for j, axis in enumerate(self.box.axes)}
-        lifted = lifted_terms(self.lifting, at, parameters, [(f, term) for f in self.fields])
-        table = self.cloud.table(points, lifted.needed)
-        of_v = {b: self.weights @ table[b].mT for b in lifted.needed}
-        found = lifted.values({(f, b): of_v[b][j] for b in lifted.needed for j, f in enumerate(self.fields)})
+        found = self._terms(at, parameters, [(f, term) for f in self.fields])
         return torch.stack([found[f, term] for f in self.fields])
+
+    def residual(self, rows: Sequence[ProblemRows], parameters: Mapping[str, Tensor]) -> Tensor:
+        """r, (m,), on rows of a problem."""
+        return torch.cat(
+            [
+                piece.residual(self._terms(piece.coordinates, parameters, piece.terms, piece.opposite), parameters)
+                for piece in rows
+            ]
+        )
+
+    def _terms(
+        self,
+        at: Mapping[str, Tensor],
+        parameters: Mapping[str, Tensor],
+        terms: Sequence[Term],
+        opposite: Mapping[str, Tensor] | None = None,
+    ) -> dict[Term, Tensor]:
+        lifted = lifted_terms(self.lifting, at, parameters, terms, opposite)
+        of_v = self._sums(at, lifted.needed)
+        if opposite is not None:
+            far = self._sums(opposite, lifted.needed)
+            of_v = {beta: value - far[beta] for beta, value in of_v.items()}
+        return lifted.values({(f, b): value[j] for b, value in of_v.items() for j, f in enumerate(self.fields)})
+
+    def _sums(self, at: Mapping[str, Tensor], terms: Sequence[str]) -> dict[str, Tensor]:
+        points = torch.stack([at[axis] for axis in self.box.axes], dim=1)
+        return sums(self.cloud, points, self.weights, terms)
 
 
 def handed_on(slab: Slab, state: State) -> State:

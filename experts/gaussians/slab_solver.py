@@ -15,17 +15,24 @@ from pdesolve.domains.geometry import Box
 from pdesolve.experts.gaussians.cloud import GaussianCloud
 from pdesolve.experts.gaussians.factored import Factor, Factored, imposed_by
 from pdesolve.experts.gaussians.handed_over import HandedOver
+from pdesolve.experts.gaussians.lattice_residual import LatticeResidual
 from pdesolve.experts.gaussians.layout import Layout, MappedSampler
 from pdesolve.experts.gaussians.placement.abstract import AbstractPlacement
 from pdesolve.experts.gaussians.placement.fit import GaussianFit
 from pdesolve.experts.gaussians.placement.rows import SampledRows
-from pdesolve.experts.gaussians.residual import GaussianResidual
 from pdesolve.experts.gaussians.slab import Slab
 from pdesolve.experts.gaussians.state import State
 from pdesolve.frames.abstract import AbstractLifting, NoLifting
 from pdesolve.problem import Problem
 from pdesolve.residual_minimisation.abstract import AbstractMinimiser, Minimised
-from pdesolve.residual_minimisation.problem_rows import ProblemRows, condition_rows, equation_rows
+from pdesolve.residual_minimisation.problem_rows import (
+    Faces,
+    Known,
+    ProblemRows,
+    condition_rows,
+    equation_rows,
+    sampled_faces,
+)
 from pdesolve.status import SolveStatus
 
 FRESH = 2000
@@ -105,11 +112,11 @@ class SlabSolver:
             lifting = Factored(lifting, self.factor, imposed_by(self.factor, part))
         cloud, generator = layout.cloud(self.device), self.generator()
         sizes = sizes_of_terms(part, cloud)
-        face = max(_FACE, math.ceil(2.0 * self.points * cloud.size / min(layout.counts.values())))
         rows = _Rows(part, layout, sizes, generator, self.device)
         if self.placement is None:
-            cloud, weights, ended = self._fitted(rows, cloud, lifting, face)
+            weights, ended = self._fitted(rows, cloud, lifting)
         else:
+            face = max(_FACE, math.ceil(2.0 * self.points * cloud.size / min(layout.counts.values())))
             draw = SampledRows(part, self.points, face, rows.weight, lifting=lifting)
             placed = self.placement.place(GaussianFit(part, draw, self.minimiser, lifting), cloud, generator)
             cloud, weights, ended = placed.cloud, placed.weights, placed.minimised
@@ -132,24 +139,26 @@ class SlabSolver:
             part = replace(part, conditions=[*state.conditions(), *others])
         return part, free, None
 
-    def _fitted(
-        self, rows: _Rows, cloud: GaussianCloud, lifting: AbstractLifting, face: int
-    ) -> tuple[GaussianCloud, Tensor, Minimised]:
+    def _fitted(self, rows: _Rows, cloud: GaussianCloud, lifting: AbstractLifting) -> tuple[Tensor, Minimised]:
         part, layout = rows.part, rows.layout
         ratio = max(1.0, self.points * len(part.field_names) / part.trace.n_equations)
+
+        def face(boundary: str) -> Mapping[str, Tensor]:
+            return layout.face(boundary, 2.0 * self.points, _FACE, rows.generator)
+
         drawn = rows.at(layout.points(ratio, rows.generator), lifting, face)
-        residual = GaussianResidual(part, cloud, lifting, drawn)
-        start = residual.start(cloud.centres.new_zeros(len(part.field_names), cloud.size))
-        ended = self.minimiser.minimise(residual, start)
-        return cloud, residual.split(ended.theta)[0], ended
+        residual = LatticeResidual(part, cloud, lifting, drawn)
+        ended = self.minimiser.minimise(residual, residual.start())
+        return ended.theta.reshape(len(part.field_names), -1), ended
 
     def _judged(self, slab: Slab, ended: Minimised, rows: _Rows, open_to: AbstractLifting) -> SolvedSlab:
         drawn = MappedSampler(rows.layout).sample(slab.box, FRESH, rows.generator)
         inside = {axis: value.squeeze(0) for axis, value in drawn.items()}
-        fresh = GaussianResidual(rows.part, slab.cloud, slab.lifting, rows.at(inside, open_to, FRESH // 4))
-        left = float(torch.linalg.vector_norm(fresh.residual(fresh.start(slab.weights)))) / rows.weight
-        points = torch.stack([inside[a].to(self.device) for a in slab.box.axes], dim=1)
+        faces = sampled_faces(slab.box, FRESH // 4, MappedSampler(rows.layout), rows.generator)
         known = rows.part.batch_parameters(device=self.device)
+        fresh = slab.residual(rows.at(inside, open_to, faces), known)
+        left = float(torch.linalg.vector_norm(fresh)) / rows.weight
+        points = torch.stack([inside[a].to(self.device) for a in slab.box.axes], dim=1)
         largest = slab.values(points, known).abs().amax(1).tolist()
         size = sum(share * u for share, u in zip(rows.sizes, largest, strict=True)) / rows.weight
         return SolvedSlab(slab, ended, left, size)
@@ -171,13 +180,17 @@ class _Rows:
         """Of conditions."""
         return sum(self.sizes)
 
-    def at(self, inside: Mapping[str, Tensor], lifting: AbstractLifting, face: int) -> list[ProblemRows]:
+    def at(self, inside: Known, lifting: AbstractLifting, faces: Faces) -> list[ProblemRows]:
+        def face(boundary: str) -> Known:
+            return self._here(faces(boundary))
+
         count = len(next(iter(inside.values())))
         omega = torch.full((count,), count**-0.5, dtype=torch.float64, device=self.device)
-        equation = equation_rows(self.part, {axis: x.to(self.device) for axis, x in inside.items()}, omega)
-        sampler, skip = MappedSampler(self.layout), self.layout.periodic
-        conditions = condition_rows(self.part, lifting, face, self.weight, sampler, self.generator, self.device, skip)
-        return [equation, *conditions]
+        equation = equation_rows(self.part, self._here(inside), omega)
+        return [equation, *condition_rows(self.part, lifting, face, self.weight, self.layout.periodic)]
+
+    def _here(self, points: Known) -> Known:
+        return {axis: x.to(self.device) for axis, x in points.items()}
 
 
 def on_share(problem: Problem, start: float, end: float) -> Problem:

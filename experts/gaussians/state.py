@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol, final
 
@@ -11,17 +11,23 @@ import torch
 from torch import Tensor
 
 from pdesolve.condition import InitialCondition, Value, value_at
+from pdesolve.experts.gaussians.cloud import GaussianCloud
 from pdesolve.experts.gaussians.factored import Factor
+from pdesolve.experts.gaussians.lattice import places, product_tables
+from pdesolve.experts.gaussians.lattice_jacobian import LatticeJacobian, independent
 from pdesolve.experts.gaussians.layout import Layout
+from pdesolve.experts.gaussians.truncated import sums
 from pdesolve.problem import Problem
-from pdesolve.residual_minimisation.damped_qr import DampedQR, require_damped_qr
-from pdesolve.residual_minimisation.linear_least_squares import LinearLeastSquares
+from pdesolve.residual_minimisation.conjugate_gradients import conjugate_gradients
 
 _POINTS = 1.7  # over Gaussians, along each axis
+_LEAST = 1e-10  # as small as leaves no weights that round-off spoils: values at the start are exact
+_TOLERANCE = 1e-12
+_ITERATIONS = 500
 
 
 class SpaceBasis(Protocol):
-    """Functions ψ of the space axes, such as a ``GaussianCloud``."""
+    """Functions ψ of the space axes."""
 
     @property
     def axes(self) -> tuple[str, ...]:
@@ -31,8 +37,8 @@ class SpaceBasis(Protocol):
     def size(self) -> int:
         """N."""
 
-    def table(self, points: Tensor, terms: Sequence[str]) -> Mapping[str, Tensor]:
-        """∂^α ψ_j by name, (m, N), at points (m, d)."""
+    def sums(self, points: Tensor, weights: Tensor, terms: Sequence[str]) -> Mapping[str, Tensor]:
+        """Σ_j a_j ∂^α ψ_j by name, (fields, m), at points (m, d), of weights (fields, N)."""
 
 
 @final
@@ -42,9 +48,35 @@ class One:
     axes: tuple[str, ...] = ()
     size = 1
 
-    def table(self, points: Tensor, terms: Sequence[str]) -> dict[str, Tensor]:
-        """See ``SpaceBasis.table``."""
-        return {term: points.new_full((len(points), 1), 0.0 if term else 1.0) for term in terms}
+    def sums(self, points: Tensor, weights: Tensor, terms: Sequence[str]) -> dict[str, Tensor]:
+        """See ``SpaceBasis.sums``."""
+        return {term: (0.0 if term else 1.0) * weights.expand(-1, len(points)) for term in terms}
+
+
+@final
+@dataclass(frozen=True, eq=False)
+class InSpace:
+    """Gaussians.
+
+    Arguments:
+        cloud: in space.
+    """
+
+    cloud: GaussianCloud
+
+    @property
+    def axes(self) -> tuple[str, ...]:
+        """Of space."""
+        return self.cloud.axes
+
+    @property
+    def size(self) -> int:
+        """N."""
+        return self.cloud.size
+
+    def sums(self, points: Tensor, weights: Tensor, terms: Sequence[str]) -> dict[str, Tensor]:
+        """See ``SpaceBasis.sums``."""
+        return sums(self.cloud, points, weights, terms)
 
 
 @final
@@ -75,38 +107,24 @@ class State:
         factor: Factor | None = None,
         device: torch.device | None = None,
     ) -> State:
-        """The initial conditions of a problem, over a factor, fitted by the Gaussians of a layout in space.
-
-        Raises:
-            MemoryError: Gaussians in space whose matrix does not fit, said before it is allocated.
-        """
+        """The initial conditions of a problem, over a factor, fitted by the Gaussians of a layout in space."""
         axes, time = problem.box.space_axes, problem.box.bounds("t")[0]
-        if not axes:
-            basis: SpaceBasis = One()
-            columns = torch.zeros(1, 0, dtype=torch.float64, device=device)
-        else:
-            in_space = layout.along(axes)
-            basis = in_space.cloud(device)
-            points = in_space.points(_POINTS ** len(axes), generator)
-            columns = torch.stack([points[axis] for axis in axes], dim=1).to(device)
-        require_damped_qr(len(columns), columns.new_empty(basis.size))
-        table = basis.table(columns, ("",))[""]
-        at = {axis: columns[:, j] for j, axis in enumerate(axes)}
-        known = {**problem.batch_parameters(device=device), **at, "t": columns.new_full((len(columns),), time)}
+        points = layout.along(axes).points(_POINTS ** len(axes), generator) if axes else {}
+        at = {axis: column.to(device) for axis, column in points.items()}
+        like = next(iter(at.values()), torch.zeros(1, dtype=torch.float64, device=device))
+        known = {**problem.batch_parameters(device=device), **at, "t": torch.full_like(like, time)}
 
         def values(given: Value) -> Tensor:
-            return torch.as_tensor(value_at(given, known), dtype=table.dtype, device=device).expand(len(table))
+            return torch.as_tensor(value_at(given, known), dtype=like.dtype, device=device).expand(len(like))
 
-        if factor is not None:
-            table = values(factor).unsqueeze(1) * table
-        factors, given, weights = DampedQR(table, LinearLeastSquares().damping), problem.resolved.initial, {}
+        over = torch.ones_like(like) if factor is None else values(factor)
+        basis, fit = _fit(layout.along(axes).cloud(device), at, over) if axes else (One(), lambda wanted: wanted / over)
+        given, weights = problem.resolved.initial, {}
         for name in problem.field_names:
-            rows = [table.new_zeros(0, basis.size)]
-            for order in range(sum(1 for field, _ in given if field == name)):
-                wanted = values(given[name, order])
-                fitted = factors.solve(wanted)
-                rows.append((fitted + factors.solve(wanted - table @ fitted)).unsqueeze(0))
-            weights[name] = torch.cat(rows)
+            orders = range(sum(1 for field, _ in given if field == name))
+            weights[name] = torch.cat(
+                [like.new_zeros(0, basis.size), *(fit(values(given[name, order])).unsqueeze(0) for order in orders)]
+            )
         return State(time, basis, weights)
 
     def conditions(self) -> list[InitialCondition]:
@@ -126,8 +144,28 @@ class State:
         def value(**space: Any) -> Tensor:
             columns = torch.broadcast_tensors(*(torch.as_tensor(space[axis]) for axis in axes))
             points = torch.stack([c.flatten() for c in columns], dim=1).to(row.device)
-            return (self.basis.table(points, ("",))[""] @ row).reshape(columns[0].shape).to(columns[0].device)
+            return self.basis.sums(points, row.unsqueeze(0), ("",))[""].reshape(columns[0].shape).to(columns[0].device)
 
         names = [inspect.Parameter(axis, inspect.Parameter.KEYWORD_ONLY) for axis in axes]
         value.__signature__ = inspect.Signature(names)  # type: ignore[attr-defined]
         return value
+
+
+def _fit(cloud: GaussianCloud, at: Mapping[str, Tensor], over: Tensor) -> tuple[SpaceBasis, Callable[[Tensor], Tensor]]:
+    """Gaussians that are products, and what finds their weights from values over a factor on a lattice of points."""
+    lines = cloud.lines()
+    assert lines is not None
+    orders = (0,) * len(lines)
+    tables = product_tables(lines, places(at), [orders])
+    bases = independent(tables, _LEAST)
+    jacobian = LatticeJacobian([tables.changed(bases)], bases, [{orders: over.reshape(1, 1, -1)}])
+
+    def found(wanted: Tensor) -> Tensor:
+        return jacobian.lifted(conjugate_gradients(jacobian, wanted, _TOLERANCE, _ITERATIONS).solution)
+
+    def fit(wanted: Tensor) -> Tensor:
+        weights = found(wanted)
+        reached = tables.forward(weights.reshape(1, *(line.size for line in lines)), [orders])[orders].squeeze(0)
+        return weights + found(wanted - over * reached)
+
+    return InSpace(cloud), fit

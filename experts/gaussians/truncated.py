@@ -1,4 +1,4 @@
-"""Sums of many narrow Gaussians, each evaluated only where it is felt."""
+"""Sums of many Gaussians: one axis after another, or each evaluated only where it is felt."""
 
 from __future__ import annotations
 
@@ -10,17 +10,21 @@ from torch import Tensor
 
 from pdesolve.experts.gaussians.cloud import GaussianCloud
 from pdesolve.experts.gaussians.covariance import REACH
+from pdesolve.experts.gaussians.lattice import orders_of, product_tables
 
 _DENSE = 1 << 17  # numbers of a table that stay in a processor's cache
 _CELLS = 2.0  # cells for each reach along an axis
 _FURTHER = 0.25  # half widths for each derivative, whose polynomial grows with the distance
+_WORTH = 256  # points from which looking for equal places costs less than it may save
+_MORE = 4  # products of places for each point up to which they are no more work
 _PAYS = 0.5  # share of all pairs below which looking for the near ones pays
 
 
 def sums(cloud: GaussianCloud, points: Tensor, weights: Tensor, terms: Sequence[str]) -> dict[str, Tensor]:
     """Σ_i c_i ∂^α φ_i, (fields, m) by term, at points (m, d); without the pairs that round-off swallows.
 
-    Points go into cells; each cell asks the Gaussians whose box of ±8.6 half widths, and a quarter for each derivative,
+    Products of Gaussians at points with few different places along each axis are summed over one axis after another on
+    all products of these places. Other points go into cells; each cell asks the Gaussians whose box of ±8.6 half widths, and a quarter for each derivative,
     meets it: what is left out is below 1e-16 of the largest. Where most pairs are near anyway, all are taken.
 
     Arguments:
@@ -32,6 +36,9 @@ def sums(cloud: GaussianCloud, points: Tensor, weights: Tensor, terms: Sequence[
     out = {term: weights.new_zeros(len(weights), len(points)) for term in terms}
     if not bool(torch.isfinite(weights).all()):
         return {term: value + torch.nan for term, value in out.items()}  # as 0 · NaN of a far one would
+    at = _few_places(cloud, points)
+    if at is not None:
+        return _by_axis(cloud, at, weights, terms)
     for chosen, near in near_blocks(cloud, points, max((len(term) for term in terms), default=0)):
         part = cloud if near is None else _part(cloud, near)
         own = weights if near is None else weights[:, near]
@@ -40,6 +47,32 @@ def sums(cloud: GaussianCloud, points: Tensor, weights: Tensor, terms: Sequence[
             for term in terms:
                 out[term][:, piece] = own @ table[term].mT
     return out
+
+
+def _few_places(cloud: GaussianCloud, points: Tensor) -> list[tuple[Tensor, Tensor]] | None:
+    """Along each axis the different places and which of them each point has, where all their products are no more work.
+
+    None for others and where no Gaussians are products.
+    """
+    if cloud.along is None or len(points) < _WORTH:
+        return None
+    at = [column.unique(return_inverse=True) for column in points.unbind(1)]
+    return at if math.prod(len(places) for places, _ in at) <= _MORE * len(points) else None
+
+
+def _by_axis(
+    cloud: GaussianCloud, at: Sequence[tuple[Tensor, Tensor]], weights: Tensor, terms: Sequence[str]
+) -> dict[str, Tensor]:
+    lines = cloud.lines()
+    assert lines is not None
+    keys = {term: orders_of(term, cloud.axes) for term in terms}
+    tables = product_tables(lines, [places for places, _ in at], list(keys.values()))
+    shaped = weights.reshape(-1, *(line.size for line in lines))
+    found = tables.forward(shaped, list(keys.values()))
+    index = torch.zeros_like(at[0][1])
+    for places, which in at:
+        index = index * len(places) + which
+    return {term: found[key][:, index] for term, key in keys.items()}
 
 
 def _part(cloud: GaussianCloud, index: Tensor) -> GaussianCloud:

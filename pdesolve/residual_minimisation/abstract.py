@@ -23,6 +23,35 @@ class AbstractResidual(abc.ABC):
         """(r, J), (m,) and (m, n), without a graph."""
 
 
+class AbstractLinearised(abc.ABC):
+    """J P at one θ by its products; P, (n, k), turns the parameters into such that it is well conditioned."""
+
+    @property
+    @abc.abstractmethod
+    def size(self) -> int:
+        """k."""
+
+    @abc.abstractmethod
+    def times(self, z: Tensor) -> Tensor:
+        """J P z, (m,), of z (k,)."""
+
+    @abc.abstractmethod
+    def transposed_times(self, w: Tensor) -> Tensor:
+        """(J P)ᵀ w, (k,), of w (m,)."""
+
+    @abc.abstractmethod
+    def lifted(self, z: Tensor) -> Tensor:
+        """P z, (n,)."""
+
+
+class AbstractFactoredResidual(AbstractResidual):
+    """A residual whose J is too large for a matrix, but has cheap products."""
+
+    @abc.abstractmethod
+    def factored(self, theta: Tensor) -> tuple[Tensor, AbstractLinearised]:
+        """(r, J) at θ, without a graph."""
+
+
 @dataclass(frozen=True, eq=False)
 class Minimised:
     """Where a minimiser stopped, and why.

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from pdesolve.condition import value_at
-from pdesolve.domains.geometry import BOUNDARIES
+from pdesolve.domains.geometry import BOUNDARIES, Box
 from pdesolve.domains.sampling import AbstractSampler, face_points
 from pdesolve.frames.abstract import AbstractLifting
 from pdesolve.pde.trace import Term, evaluate
@@ -19,6 +19,8 @@ from pdesolve.problem import Problem
 Known = Mapping[str, Tensor]
 PointRows = Callable[[Mapping[Term, Tensor], Known, Known], tuple[Tensor, ...]]
 """Called with terms, coordinates and parameters at points; returns one tensor for each equation."""
+Faces = Callable[[str], Known]
+"""Called with the name of a boundary, "initial" too; returns points on it by axis, (m,)."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -90,46 +92,49 @@ def equation_rows(problem: Problem, coordinates: Known, weight: Tensor) -> Probl
     return ProblemRows("equation", coordinates, trace.terms, weight, function, trace.n_equations)
 
 
+def sampled_faces(
+    box: Box, count: int, sampler: AbstractSampler, generator: torch.Generator, device: torch.device | None = None
+) -> Faces:
+    """``count`` points on each face, drawn anew at each call."""
+
+    def face(boundary: str) -> Known:
+        points = face_points(box, boundary, count, generator, sampler, device=device)
+        return {axis: value.squeeze(0) for axis, value in points.items()}
+
+    return face
+
+
 def condition_rows(
-    problem: Problem,
-    lifting: AbstractLifting,
-    count: int,
-    weight: float,
-    sampler: AbstractSampler,
-    generator: torch.Generator,
-    device: torch.device | None = None,
-    skip: Sequence[str] = (),
+    problem: Problem, lifting: AbstractLifting, faces: Faces, weight: float, skip: Sequence[str] = ()
 ) -> list[ProblemRows]:
     """One block for each initial, boundary and periodic condition that the lifting does not impose.
 
     Arguments:
         problem: whose.
         lifting: says what it imposes.
-        count: points on each face.
-        weight: factor of all these rows; 1/√count is applied besides.
-        sampler: spreads the points.
-        generator: draws them.
+        faces: gives the points.
+        weight: factor of all these rows; 1/√m of m points is applied besides.
         skip: axes along which the ansatz is periodic by itself.
     """
 
-    def face(boundary: str) -> dict[str, Tensor]:
-        points = face_points(problem.box, boundary, count, generator, sampler, device=device)
-        return {axis: value.squeeze(0) for axis, value in points.items()}
+    def drawn(boundary: str) -> tuple[Known, Tensor]:
+        points = faces(boundary)
+        like = next(iter(points.values()))
+        return points, torch.full_like(like, weight / len(like) ** 0.5)
 
-    omega = torch.full((count,), weight / count**0.5, dtype=torch.float64, device=device)
     found = []
     for condition in problem.resolved.faces:
         if not lifting.imposes(condition.field, condition.boundary):
             slope = 0.0 if condition.is_dirichlet else 1.0 / problem.box.extent(condition.axis)
-            found.append(_face_rows(condition, face(condition.boundary), omega, slope))
+            found.append(_face_rows(condition, *drawn(condition.boundary), slope))
     for (field, order), value in problem.resolved.initial.items():
         if not lifting.imposes(field, BOUNDARIES["t"][0]):
-            unit = problem.box.extent("t") ** order
-            found.append(_initial_rows(field, order, value, face(BOUNDARIES["t"][0]), omega * unit))
+            points, omega = drawn(BOUNDARIES["t"][0])
+            found.append(_initial_rows(field, order, value, points, omega * problem.box.extent("t") ** order))
     for field, axes in problem.resolved.periodic.items():
         for axis in axes:
             if axis not in skip:
-                found.append(_periodic_rows(problem, field, axis, face(BOUNDARIES[axis][0]), omega))
+                found.append(_periodic_rows(problem, field, axis, *drawn(BOUNDARIES[axis][0])))
     return found
 
 

@@ -15,7 +15,7 @@ from pdesolve.experts.gaussians.cloud import GaussianCloud
 from pdesolve.experts.gaussians.placement.fit import Rows
 from pdesolve.frames.abstract import AbstractLifting, NoLifting
 from pdesolve.problem import Problem
-from pdesolve.residual_minimisation.problem_rows import condition_rows, equation_rows
+from pdesolve.residual_minimisation.problem_rows import condition_rows, equation_rows, sampled_faces
 
 
 @final
@@ -107,7 +107,6 @@ class SampledRows:
         drawn = sampler.sample(problem.box, count, generator, torch.float64, device)
         inside = {axis: value.flatten() for axis, value in drawn.items()}
         omega = torch.full((count,), count**-0.5, dtype=torch.float64, device=device)
-        conditions = condition_rows(
-            problem, lifting, face, self.condition_weight, sampler, generator, device, skip=cloud.periodic
-        )
+        faces = sampled_faces(problem.box, face, sampler, generator, device)
+        conditions = condition_rows(problem, lifting, faces, self.condition_weight, cloud.periodic)
         return [equation_rows(problem, inside, omega), *conditions]
