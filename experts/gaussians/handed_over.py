@@ -5,7 +5,6 @@ from __future__ import annotations
 from typing import Any, final
 
 import torch
-from torch import Tensor
 
 from pdesolve.domains.geometry import BOUNDARIES
 from pdesolve.experts.gaussians.state import State

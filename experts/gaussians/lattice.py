@@ -5,14 +5,14 @@ from __future__ import annotations
 import math
 from collections.abc import Hashable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import final
+from typing import Any, final
 
 import torch
 from torch import Tensor
 
 from pdesolve.experts.gaussians.cloud import GaussianCloud
 
-Key = tuple[Hashable, ...]
+Key = tuple[Any, ...]
 """Which table along each axis."""
 Orders = tuple[int, ...]
 """Of a derivative, along each axis."""
@@ -110,7 +110,7 @@ class LatticeTables:
         """Σ_p (Σ_T f_T(p) T(p, i))², (k, n_1, ..., n_d), of factors (k, m) by operator: the columns' squared norms."""
         keys = list(factors)
         pairs = [(a, b) for i, a in enumerate(keys) for b in keys[i:]]
-        values = {}
+        values: dict[Key, Tensor] = {}
         for a, b in pairs:
             product = factors[a] * factors[b]
             values[tuple(zip(a, b, strict=True))] = product if a == b else 2.0 * product

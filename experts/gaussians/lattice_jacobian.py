@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import final
+from typing import Any, final
 
 import torch
 from torch import Tensor
@@ -46,17 +46,17 @@ class LatticeJacobian(AbstractLinearised):
     """
 
     def __init__(
-        self, tables: Sequence[LatticeTables], bases: Sequence[Tensor], factors: Sequence[Mapping[Key, Tensor]]
+        self, tables: Sequence[LatticeTables], bases: Sequence[Tensor], factors: Sequence[Mapping[Any, Tensor]]
     ) -> None:
         self._tables, self._bases, self._factors = tables, bases, factors
-        squares = 0.0
+        squares: Tensor | float = 0.0
         for table, by_key in zip(tables, factors, strict=True):
             (equations, fields, m) = next(iter(by_key.values())).shape
             found = table.squares({key: f.reshape(-1, m) for key, f in by_key.items()})
             squares = squares + found.reshape(equations, fields, *found.shape[1:]).sum(0)
         assert isinstance(squares, Tensor)
-        norms = squares.clamp_min(0.0).sqrt()
-        self._norms = torch.where(norms > 0.0, norms, torch.ones_like(norms))
+        norms: Tensor = squares.clamp_min(0.0).sqrt()
+        self._norms: Tensor = torch.where(norms > 0.0, norms, torch.ones_like(norms))
 
     def times(self, z: Tensor) -> Tensor:
         weights = z.reshape(self._norms.shape) / self._norms
@@ -75,10 +75,11 @@ class LatticeJacobian(AbstractLinearised):
             rows = w[first : first + equations * m].reshape(equations, 1, m)
             total = total + table.adjoint({key: (f * rows).sum(0) for key, f in by_key.items()})
             first += equations * m
-        return (total / self._norms).flatten()
+        found: Tensor = (total / self._norms).flatten()
+        return found
 
     def lifted(self, z: Tensor) -> Tensor:
-        weights = z.reshape(self._norms.shape) / self._norms
+        weights: Tensor = z.reshape(self._norms.shape) / self._norms
         for axis, basis in enumerate(self._bases):
             weights = apply_along(basis, weights, axis + 1)
         return weights.flatten()

@@ -34,7 +34,7 @@ class _Block:
 
 @final
 class LatticeResidual(AbstractFactoredResidual):
-    """r(θ) of u_f = g_f + m_f Σ_i c_fi Π_a φ_ia on rows at products of places; θ holds the weights c, field after field.
+    """r(θ) of u_f = g_f + m_f Σ_i c_fi Π_a φ_ia on rows at products of places; θ holds the c, field after field.
 
     Sums go over one axis after another: J is no matrix but Σ_α diag(ω ∂F/∂(∂^α u)) Π_a T_a^(α_a), and a product with it
     costs N times the places along an axis, not N². ``linearise`` gives the matrix all the same.

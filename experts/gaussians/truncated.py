@@ -24,8 +24,9 @@ def sums(cloud: GaussianCloud, points: Tensor, weights: Tensor, terms: Sequence[
     """Σ_i c_i ∂^α φ_i, (fields, m) by term, at points (m, d); without the pairs that round-off swallows.
 
     Products of Gaussians at points with few different places along each axis are summed over one axis after another on
-    all products of these places. Other points go into cells; each cell asks the Gaussians whose box of ±8.6 half widths, and a quarter for each derivative,
-    meets it: what is left out is below 1e-16 of the largest. Where most pairs are near anyway, all are taken.
+    all products of these places. Other points go into cells; each cell asks the Gaussians whose box of ±8.6 half
+    widths, and a quarter for each derivative, meets it: what is left out is below 1e-16 of the largest. Where most
+    pairs are near anyway, all are taken.
 
     Arguments:
         cloud: the Gaussians.
