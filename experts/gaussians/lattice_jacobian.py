@@ -8,7 +8,7 @@ from typing import Any, final
 import torch
 from torch import Tensor
 
-from pdesolve.experts.gaussians.lattice import Key, LatticeTables, apply_along
+from pdesolve.experts.gaussians.lattice import LatticeTables, apply_along
 from pdesolve.residual_minimisation.abstract import AbstractLinearised
 
 
