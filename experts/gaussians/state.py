@@ -19,6 +19,7 @@ from pdesolve.experts.gaussians.layout import Layout
 from pdesolve.experts.gaussians.truncated import sums
 from pdesolve.problem import Problem
 from pdesolve.residual_minimisation.conjugate_gradients import conjugate_gradients
+from pdesolve.residual_minimisation.damped_qr import require_damped_qr
 
 _POINTS = 1.7  # over Gaussians, along each axis
 _LEAST = 1e-10  # as small as leaves no weights that round-off spoils: values at the start are exact
@@ -155,8 +156,11 @@ def _fit(cloud: GaussianCloud, at: Mapping[str, Tensor], over: Tensor) -> tuple[
     """Gaussians that are products, and what finds their weights from values over a factor on a lattice of points."""
     lines = cloud.lines()
     assert lines is not None
+    found_at = places(at)
+    for line, along in zip(lines, found_at, strict=True):
+        require_damped_qr(len(along), along.new_empty(line.size))
     orders = (0,) * len(lines)
-    tables = product_tables(lines, places(at), [orders])
+    tables = product_tables(lines, found_at, [orders])
     bases = independent(tables, _LEAST)
     jacobian = LatticeJacobian([tables.changed(bases)], bases, [{orders: over.reshape(1, 1, -1)}])
 
