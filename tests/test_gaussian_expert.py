@@ -17,7 +17,7 @@ from pdesolve.experts.gaussians.lifted import lifted_terms
 from pdesolve.experts.gaussians.placement.adapted import Adapted
 from pdesolve.experts.gaussians.reduced_recovery import ReducedRecovery
 from pdesolve.experts.gaussians.slabs import AdaptiveSlabs, GivenSlabs
-from pdesolve.experts.gaussians.state import State
+from pdesolve.experts.gaussians.state import InSpace, State
 from pdesolve.experts.physics_informed_gaussians import PhysicsInformedGaussians
 from pdesolve.problem import Observations
 from pdesolve.reference.abstract import ExactSolution
@@ -80,7 +80,7 @@ def test_liftings_of_slabs_agree_with_autograd() -> None:
     """g and m of a state with a factor, and their derivatives, against nested forward mode."""
     layout = Layout(ps.Rectangle((0, 1), (0, 1)), {"x": 5, "y": 4})
     weights = {"u": uniform(1, 20, seed=1), "p": torch.zeros(0, 20, dtype=torch.float64)}
-    state = State(0.25, layout.cloud(), weights)
+    state = State(0.25, InSpace(layout.cloud()), weights)
     lifting = Factored(HandedOver(state), lambda x: x * (1.0 - x), [])
     points = uniform(6, 3, seed=2)
     at = {axis: points[:, j] for j, axis in enumerate("txy")}
@@ -116,7 +116,7 @@ def test_liftings_of_slabs_agree_with_autograd() -> None:
 def test_a_state_of_rates_is_not_handed_over() -> None:
     layout = Layout(ps.Interval(0, 1), {"x": 5})
     with pytest.raises(ValueError, match="rates cannot be handed over"):
-        HandedOver(State(0.0, layout.cloud(), {"u": torch.zeros(2, 5, dtype=torch.float64)}))
+        HandedOver(State(0.0, InSpace(layout.cloud()), {"u": torch.zeros(2, 5, dtype=torch.float64)}))
 
 
 def test_a_placement_lowers_the_error_of_a_peak() -> None:
