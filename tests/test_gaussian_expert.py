@@ -89,7 +89,7 @@ def test_liftings_of_slabs_agree_with_autograd() -> None:
 
     def value(p: Tensor, name: str) -> Tensor:
         f = p[1] * (1.0 - p[1])
-        u = state.basis.table(p[None, 1:], ("",))[""][0] @ weights["u"][0] if name == "u" else 0.0 * p[0]
+        u = layout.cloud().table(p[None, 1:], ("",))[""][0] @ weights["u"][0] if name == "u" else 0.0 * p[0]
         v, m = torch.sin(p.sum()), (p[0] - 0.25 if name == "u" else 1.0)
         return f * (u + m * v)
 
