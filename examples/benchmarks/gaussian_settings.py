@@ -143,7 +143,7 @@ def _flow(n: int, in_time: int, slabs: int) -> Setting:
 
 def _hills(n: int, slabs: int) -> Setting:
     count, maps = _plane(n, walls(2.0, -1.0, 1.0), 5)
-    return Setting(count, growing(slabs), (1.6,), maps, factor=root, minimiser=KrylovGaussNewton())
+    return Setting(count, growing(slabs), (2.0,), maps, factor=root, minimiser=KrylovGaussNewton())
 
 
 HELMHOLTZ = Setting({"x": 20, "y": 50}, overlaps=(2.5, 3.0))
