@@ -32,7 +32,7 @@ from pdesolve.experts.gaussians.placement.redrawn import Redrawn
 from pdesolve.experts.gaussians.placement.rows import SampledRows
 from pdesolve.experts.gaussians.placement.stretched import Stretched
 from pdesolve.experts.gaussians.placement.trained import Trained
-from pdesolve.experts.gaussians.truncated import sums
+from pdesolve.experts.gaussians.sums import sums
 from pdesolve.problem import Problem
 from pdesolve.reference.abstract import relative_error
 from pdesolve.reference.suite import allen_cahn_problem, burgers_problem

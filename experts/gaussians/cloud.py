@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import final
@@ -29,7 +30,7 @@ class GaussianCloud:
 
     Raises:
         ValueError: shapes that do not fit the domain, centres not finite or further outside than half its extent,
-            covariances of another number.
+            covariances of another number; lines that are not one for each axis or whose products are not N.
     """
 
     domain: Box
@@ -49,6 +50,14 @@ class GaussianCloud:
             raise ValueError(
                 f"{len(self.centres)} centres need as many covariances, got {len(self.covariance.numbers)}"
             )
+        if self.along is not None:
+            sizes = {line.axes: line.size for line in self.along}
+            if tuple(sizes) != tuple((axis,) for axis in self.domain.axes) or math.prod(sizes.values()) != self.size:
+                raise ValueError(
+                    f"{self.size} Gaussians along {', '.join(self.domain.axes)} are no products of "
+                    f"{' x '.join(map(str, sizes.values()))} along {', '.join('-'.join(a) for a in sizes)}: give "
+                    "one line for each axis, or none"
+                )
         for j, axis in enumerate(self.domain.axes):
             (low, high), room = self.domain.bounds(axis), MARGIN * self.domain.extent(axis)
             column = self.centres[:, j]

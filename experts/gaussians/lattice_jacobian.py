@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from pdesolve.experts.gaussians.lattice import LatticeTables, apply_along
-from pdesolve.residual_minimisation.abstract import AbstractLinearised
+from pdesolve.residual_minimisation.abstract import AbstractJacobianOperator
 
 
 def independent(tables: LatticeTables, least: float) -> list[Tensor]:
@@ -34,7 +34,7 @@ def independent(tables: LatticeTables, least: float) -> list[Tensor]:
 
 
 @final
-class LatticeJacobian(AbstractLinearised):
+class LatticeJacobian(AbstractJacobianOperator):
     """J P D⁻¹ of J = Σ_T diag(f_T) T, T products of tables along axes, P orthonormal functions along them.
 
     D are the norms of the columns of J P.
@@ -58,7 +58,7 @@ class LatticeJacobian(AbstractLinearised):
         norms: Tensor = squares.clamp_min(0.0).sqrt()
         self._norms: Tensor = torch.where(norms > 0.0, norms, torch.ones_like(norms))
 
-    def times(self, z: Tensor) -> Tensor:
+    def mv(self, z: Tensor) -> Tensor:
         weights = z.reshape(self._norms.shape) / self._norms
         parts = []
         for table, by_key in zip(self._tables, self._factors, strict=True):
@@ -68,7 +68,7 @@ class LatticeJacobian(AbstractLinearised):
             parts.append(total.flatten())
         return torch.cat(parts)
 
-    def transposed_times(self, w: Tensor) -> Tensor:
+    def rmv(self, w: Tensor) -> Tensor:
         total, first = torch.zeros_like(self._norms), 0
         for table, by_key in zip(self._tables, self._factors, strict=True):
             equations, _, m = next(iter(by_key.values())).shape

@@ -13,7 +13,7 @@ from pdesolve.domains.geometry import finite_float, positive_int
 from pdesolve.domains.sampling import AbstractSampler, SobolSampler
 from pdesolve.experts.gaussians.cloud import GaussianCloud
 from pdesolve.experts.gaussians.residual import GaussianResidual
-from pdesolve.experts.gaussians.truncated import sums
+from pdesolve.experts.gaussians.sums import sums
 from pdesolve.experts.gaussians.unknowns import checked_guesses
 from pdesolve.frames.abstract import NoLifting
 from pdesolve.pde.trace import Term

@@ -24,7 +24,7 @@ _KEPT = 0.2  # share of free memory that tables of fixed Gaussians may take
 
 
 @dataclass(frozen=True, eq=False)
-class _Block:
+class Block:
     """Rows with where they are as a matrix, and their lifting."""
 
     rows: ProblemRows
@@ -70,14 +70,14 @@ class GaussianResidual(AbstractResidual):
         device = cloud.centres.device
         self.parameters = problem.batch_parameters(device=device)
         self._axes = problem.box.axes
-        self._blocks = [self._block(piece, lifting) for piece in rows]
+        self.blocks = [self._block(piece, lifting) for piece in rows]
         self._tables: dict[int, list[dict[str, Tensor]]] = {}
 
-    def _block(self, rows: ProblemRows, lifting: AbstractLifting) -> _Block:
+    def _block(self, rows: ProblemRows, lifting: AbstractLifting) -> Block:
         points = torch.stack([rows.coordinates[a] for a in self._axes], dim=1)
         far = None if rows.opposite is None else torch.stack([rows.opposite[a] for a in self._axes], dim=1)
         lifted = lifted_terms(lifting, rows.coordinates, self.parameters, rows.terms, rows.opposite)
-        return _Block(rows, points, far, lifted)
+        return Block(rows, points, far, lifted)
 
     @property
     def n_weights(self) -> int:
@@ -87,7 +87,7 @@ class GaussianResidual(AbstractResidual):
     @property
     def n_rows(self) -> int:
         """m."""
-        return sum(block.rows.count for block in self._blocks)
+        return sum(block.rows.count for block in self.blocks)
 
     def start(self, weights: Tensor) -> Tensor:
         """θ of the cloud as it is with weights (fields, N)."""
@@ -111,21 +111,21 @@ class GaussianResidual(AbstractResidual):
 
     def residual(self, theta: Tensor) -> Tensor:
         weights, cloud, parameters = self.split(theta)
-        return torch.cat([self._values(b, k, weights, cloud, parameters) for k, b in enumerate(self._blocks)])
+        return torch.cat([self._values(b, k, weights, cloud, parameters) for k, b in enumerate(self.blocks)])
 
     def by_label(self, theta: Tensor) -> dict[str, Tensor]:
         """r in parts, by what the rows say."""
-        sizes = [block.rows.count for block in self._blocks]
+        sizes = [block.rows.count for block in self.blocks]
         parts: dict[str, Tensor] = {}
-        for block, part in zip(self._blocks, self.residual(theta).split(sizes), strict=True):
+        for block, part in zip(self.blocks, self.residual(theta).split(sizes), strict=True):
             label = block.rows.label
             parts[label] = torch.cat([parts[label], part]) if label in parts else part
         return parts
 
-    def _values(self, block: _Block, index: int, weights: Tensor, cloud: GaussianCloud, parameters: Known) -> Tensor:
+    def _values(self, block: Block, index: int, weights: Tensor, cloud: GaussianCloud, parameters: Known) -> Tensor:
         return block.rows.residual(self._terms(block, index, weights, cloud), parameters)
 
-    def _terms(self, block: _Block, index: int, weights: Tensor, cloud: GaussianCloud) -> dict[Term, Tensor]:
+    def _terms(self, block: Block, index: int, weights: Tensor, cloud: GaussianCloud) -> dict[Term, Tensor]:
         needed = block.lifted.needed
         parts: dict[str, list[Tensor]] = {beta: [] for beta in needed}
         for _, table in self._pieces(block, index, cloud, needed):
@@ -136,7 +136,7 @@ class GaussianResidual(AbstractResidual):
         return block.lifted.values({(f, beta): values[beta][:, j] for beta in needed for j, f in enumerate(fields)})
 
     def _pieces(
-        self, block: _Block, index: int, cloud: GaussianCloud, terms: Sequence[str]
+        self, block: Block, index: int, cloud: GaussianCloud, terms: Sequence[str]
     ) -> Iterator[tuple[slice, dict[str, Tensor]]]:
         """Tables of some points at a time; kept where the Gaussians stay and memory allows."""
         size = max(16, _CHUNK // cloud.size)
@@ -157,7 +157,7 @@ class GaussianResidual(AbstractResidual):
     def _may_keep(self, numbers: int) -> bool:
         return 8.0 * numbers < _KEPT * available_memory(self.cloud.centres.device)
 
-    def _table(self, block: _Block, piece: slice, cloud: GaussianCloud, terms: Sequence[str]) -> dict[str, Tensor]:
+    def _table(self, block: Block, piece: slice, cloud: GaussianCloud, terms: Sequence[str]) -> dict[str, Tensor]:
         table = cloud.table(block.points[piece], terms)
         if block.opposite is None:
             return table
@@ -173,7 +173,7 @@ class GaussianResidual(AbstractResidual):
         known = len(theta) - len(self.unknown)
         jacobian = theta.new_zeros(self.n_rows, len(theta))
         residuals, first = [], 0
-        for index, block in enumerate(self._blocks):
+        for index, block in enumerate(self.blocks):
             terms = self._terms(block, index, weights, cloud)
             r, slopes, by_name = block.rows.linearise(terms, parameters, self.unknown)
             residuals.append(r)
@@ -188,7 +188,7 @@ class GaussianResidual(AbstractResidual):
 
     def _fill(
         self,
-        block: _Block,
+        block: Block,
         index: int,
         weights: Tensor,
         cloud: GaussianCloud,

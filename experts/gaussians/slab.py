@@ -14,7 +14,7 @@ from pdesolve.experts.gaussians.cloud import GaussianCloud
 from pdesolve.experts.gaussians.layout import Layout
 from pdesolve.experts.gaussians.lifted import lifted_terms
 from pdesolve.experts.gaussians.state import State
-from pdesolve.experts.gaussians.truncated import sums
+from pdesolve.experts.gaussians.sums import sums
 from pdesolve.frames.abstract import AbstractLifting
 from pdesolve.pde.trace import Term
 from pdesolve.residual_minimisation.problem_rows import ProblemRows

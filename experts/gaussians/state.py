@@ -16,7 +16,7 @@ from pdesolve.experts.gaussians.factored import Factor
 from pdesolve.experts.gaussians.lattice import places, product_tables
 from pdesolve.experts.gaussians.lattice_jacobian import LatticeJacobian, independent
 from pdesolve.experts.gaussians.layout import Layout
-from pdesolve.experts.gaussians.truncated import sums
+from pdesolve.experts.gaussians.sums import sums
 from pdesolve.problem import Problem
 from pdesolve.residual_minimisation.conjugate_gradients import conjugate_gradients
 from pdesolve.residual_minimisation.damped_qr import require_damped_qr

@@ -23,8 +23,8 @@ class AbstractResidual(abc.ABC):
         """(r, J), (m,) and (m, n), without a graph."""
 
 
-class AbstractLinearised(abc.ABC):
-    """J P at one θ by its products; P, (n, k), turns the parameters into such that it is well conditioned."""
+class AbstractJacobianOperator(abc.ABC):
+    """J P at one θ by its products, without a graph; P, (n, k), leads from z, in which J P is well conditioned."""
 
     @property
     @abc.abstractmethod
@@ -32,11 +32,11 @@ class AbstractLinearised(abc.ABC):
         """k."""
 
     @abc.abstractmethod
-    def times(self, z: Tensor) -> Tensor:
+    def mv(self, z: Tensor) -> Tensor:
         """J P z, (m,), of z (k,)."""
 
     @abc.abstractmethod
-    def transposed_times(self, w: Tensor) -> Tensor:
+    def rmv(self, w: Tensor) -> Tensor:
         """(J P)ᵀ w, (k,), of w (m,)."""
 
     @abc.abstractmethod
@@ -44,11 +44,11 @@ class AbstractLinearised(abc.ABC):
         """P z, (n,)."""
 
 
-class AbstractFactoredResidual(AbstractResidual):
-    """A residual whose J is too large for a matrix, but has cheap products."""
+class AbstractOperatorResidual(AbstractResidual):
+    """A residual whose J has cheap products, and may be too large for a matrix."""
 
     @abc.abstractmethod
-    def factored(self, theta: Tensor) -> tuple[Tensor, AbstractLinearised]:
+    def operator(self, theta: Tensor) -> tuple[Tensor, AbstractJacobianOperator]:
         """(r, J) at θ, without a graph."""
 
 

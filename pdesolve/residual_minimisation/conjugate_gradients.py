@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from pdesolve.residual_minimisation.abstract import AbstractLinearised
+from pdesolve.residual_minimisation.abstract import AbstractJacobianOperator
 
 _WINDOW = 10  # iterations between two looks, which wait for the device
 
@@ -27,7 +27,9 @@ class Iterated:
     iterations: int
 
 
-def conjugate_gradients(matrix: AbstractLinearised, right: Tensor, tolerance: float, max_iterations: int) -> Iterated:
+def conjugate_gradients(
+    matrix: AbstractJacobianOperator, right: Tensor, tolerance: float, max_iterations: int
+) -> Iterated:
     """argmin_z |b - A z|² by CGLS, A = J P.
 
     Arguments:
@@ -40,18 +42,18 @@ def conjugate_gradients(matrix: AbstractLinearised, right: Tensor, tolerance: fl
         Problems (1996), section 7.4, for the form that keeps b - A z.
     """
     z, left = right.new_zeros(matrix.size), right
-    direction = gradient = matrix.transposed_times(left)
+    direction = gradient = matrix.rmv(left)
     power = gradient @ gradient
     zero = torch.zeros_like(power)
     lowered, recent, iteration = zero, zero, 0
     while iteration < max_iterations:
         iteration += 1
-        image = matrix.times(direction)
+        image = matrix.mv(direction)
         size = image @ image
         length = torch.where(size > 0.0, power / size, zero)
         z, left = z + length * direction, left - length * image
         recent = recent + length * power  # each iteration takes this off |b - A z|²
-        gradient = matrix.transposed_times(left)
+        gradient = matrix.rmv(left)
         before, power = power, gradient @ gradient
         direction = gradient + torch.where(before > 0.0, power / before, zero) * direction
         if iteration % _WINDOW == 0 or iteration == max_iterations:

@@ -9,8 +9,8 @@ import torch
 from torch import Tensor
 
 from pdesolve.residual_minimisation.abstract import (
-    AbstractFactoredResidual,
     AbstractMinimiser,
+    AbstractOperatorResidual,
     AbstractResidual,
     Minimised,
     Watch,
@@ -19,6 +19,12 @@ from pdesolve.residual_minimisation.conjugate_gradients import conjugate_gradien
 from pdesolve.residual_minimisation.journal import begin, cost_of
 from pdesolve.status import SolveStatus
 
+_STUCK = (
+    "no length of the step lowers the cost: functions that are nearly dependent end so, by round-off; take narrower "
+    "ones or a minimiser that factorises"
+)
+_CAPPED = "the last step ran into max_iterations: take more, shorter slabs, or a minimiser that factorises"
+
 
 @final
 @dataclass(frozen=True)
@@ -26,14 +32,14 @@ class KrylovGaussNewton(AbstractMinimiser):
     """θ <- θ + α P argmin_z |r + J P z|², α = 1, 1/2, 1/4, ... until 1/2 |r|² falls, z by conjugate gradients (CGLS).
 
     Arguments:
-        tolerance: iterations end where the last ten lower |r + J P z|² by at most this share of it (default 1e-3).
+        tolerance: iterations end where the last ten lower |r + J P z|² by at most this share of it (default 1e-4).
         max_iterations: of each step (default 2 000).
         max_steps: default 30.
         ftol: converged where a step promises to change the cost by at most ftol of itself (default 1e-2).
         shortest: α below which the step is given up (default 1e-6).
 
     Raises:
-        TypeError: in ``minimise`` a residual without products, one that is no ``AbstractFactoredResidual``.
+        TypeError: in ``minimise`` a residual without products, one that is no ``AbstractOperatorResidual``.
         ValueError: limits that are not positive.
 
     Notes:
@@ -41,7 +47,7 @@ class KrylovGaussNewton(AbstractMinimiser):
         first order in time on slabs; steady ones of the second order take thousands, and a factorisation is better.
     """
 
-    tolerance: float = 1e-3
+    tolerance: float = 1e-4
     max_iterations: int = 2000
     max_steps: int = 30
     ftol: float = 1e-2
@@ -57,7 +63,7 @@ class KrylovGaussNewton(AbstractMinimiser):
             raise ValueError(f"tolerances must be positive, got {self.tolerance} and {self.ftol}")
 
     def minimise(self, problem: AbstractResidual, start: Tensor, watch: Watch | None = None) -> Minimised:
-        if not isinstance(problem, AbstractFactoredResidual):
+        if not isinstance(problem, AbstractOperatorResidual):
             raise TypeError(
                 f"{type(problem).__name__} gives its Jacobian as a matrix: use LineSearchGaussNewton or "
                 "ProbedLevenbergMarquardt"
@@ -70,9 +76,9 @@ class KrylovGaussNewton(AbstractMinimiser):
             while journal.steps < self.max_steps:
                 if cost == 0.0:
                     return journal.finish(SolveStatus.CONVERGED)
-                r, linearised = problem.factored(theta)
-                found = conjugate_gradients(linearised, -r, self.tolerance, self.max_iterations)
-                step = linearised.lifted(found.solution)
+                r, jacobian = problem.operator(theta)
+                found = conjugate_gradients(jacobian, -r, self.tolerance, self.max_iterations)
+                step = jacobian.lifted(found.solution)
                 if not bool(torch.isfinite(step).all()):
                     return journal.finish(SolveStatus.NON_FINITE, f"step {journal.steps + 1}")
                 if found.lowered <= self.ftol * cost and found.iterations < self.max_iterations:
@@ -81,8 +87,9 @@ class KrylovGaussNewton(AbstractMinimiser):
                 while not (trial := cost_of(problem.residual(theta + length * step))) < cost:
                     length *= 0.5
                     if length < self.shortest:
-                        return journal.finish(SolveStatus.DIVERGED, "no length of the step lowers the cost")
+                        return journal.finish(SolveStatus.DIVERGED, _STUCK)
                 theta, cost = theta + length * step, trial
                 if journal.note(theta, cost, length=length, iterations=float(found.iterations)):
                     break
-        return journal.finish(SolveStatus.STEP_CAP)
+        capped = journal.steps and journal.history["iterations"][-1] >= self.max_iterations
+        return journal.finish(SolveStatus.STEP_CAP, _CAPPED if capped else "")

@@ -9,7 +9,10 @@ from torch import Tensor
 
 from pdesolve.linalg.direct.memory import available_memory
 
-REMEDY = "use Sketched(size), which makes products with a few hundred directions only, fewer points or fewer parameters"
+REMEDY = (
+    "use Sketched(size), which makes products with a few hundred directions only, KrylovGaussNewton() where Gaussians "
+    "are products along axes, fewer points or fewer parameters"
+)
 
 
 def require_jacobian(

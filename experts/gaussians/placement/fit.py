@@ -11,7 +11,7 @@ from torch import Tensor
 
 from pdesolve.experts.gaussians.cloud import GaussianCloud
 from pdesolve.experts.gaussians.residual import GaussianResidual
-from pdesolve.experts.gaussians.truncated import sums
+from pdesolve.experts.gaussians.sums import sums
 from pdesolve.frames.abstract import AbstractLifting, NoLifting
 from pdesolve.problem import Problem
 from pdesolve.residual_minimisation.abstract import AbstractMinimiser, Minimised

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from pdesolve.experts.gaussians.placement.fit import Fitted, GaussianFit
-from pdesolve.experts.gaussians.truncated import sums
+from pdesolve.experts.gaussians.sums import sums
 from pdesolve.residual_minimisation.problem_rows import equation_rows
 
 

@@ -11,7 +11,7 @@ from pdesolve.experts.gaussians.cholesky import Cholesky
 from pdesolve.experts.gaussians.cloud import GaussianCloud
 from pdesolve.experts.gaussians.diagonal import Diagonal
 from pdesolve.experts.gaussians.layout import Layout
-from pdesolve.experts.gaussians.truncated import near_blocks, sums
+from pdesolve.experts.gaussians.sums import near_blocks, sums
 
 SQUARE = ps.Rectangle((-1, 1), (-1, 1))
 TERMS = ("", "x", "xy", "yy", "xxxx")
