@@ -59,7 +59,8 @@ class PhysicsInformedGaussians(AbstractFunctionExpert):
             hold exactly (default none).
         placement: moves, adds or removes Gaussians after the lattice's fit, such as ``Adapted()`` or ``Trained()``; of
             one slab only, since the next begins with the lattice's own (default none).
-        minimiser: default ``LinearLeastSquares()`` or ``LineSearchGaussNewton()``, as the problem is.
+        minimiser: default ``LinearLeastSquares()`` or ``LineSearchGaussNewton()``, as the problem is;
+            ``KrylovGaussNewton()`` for many Gaussians in space and time.
         seed: of the points (default 0).
 
     Raises:

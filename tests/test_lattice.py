@@ -136,6 +136,16 @@ def test_sums_by_axis_are_those_of_tables(periodic: bool) -> None:
             torch.testing.assert_close(value, expected, rtol=0.0, atol=1e-12 * float(expected.abs().max()))
 
 
+def test_sums_on_a_lattice_have_gradients_in_the_points() -> None:
+    cloud = Layout(ps.Rectangle((0, 1), (0, 2)), {"x": 9, "y": 8}, 1.4).cloud()
+    weights = uniform(1, cloud.size)
+    x, y = (v.flatten() for v in torch.meshgrid(uniform(20).abs(), uniform(30, seed=1).abs(), indexing="ij"))
+    points = torch.stack([x, y], dim=1).requires_grad_()
+    (found,) = torch.autograd.grad(sums(cloud, points, weights, ("",))[""].sum(), points)
+    expected = sums(cloud, points.detach(), weights, ("x", "y"))
+    torch.testing.assert_close(found, torch.cat([expected["x"], expected["y"]]).mT, rtol=0.0, atol=1e-10)
+
+
 def test_points_that_are_no_lattice_are_refused() -> None:
     x, y = (v.flatten() for v in torch.meshgrid(torch.arange(3.0), torch.arange(4.0), indexing="ij"))
     assert [len(place) for place in places({"x": x, "y": y})] == [3, 4]

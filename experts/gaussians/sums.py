@@ -11,6 +11,7 @@ from torch import Tensor
 from pdesolve.experts.gaussians.cloud import GaussianCloud
 from pdesolve.experts.gaussians.covariance import REACH
 from pdesolve.experts.gaussians.lattice import orders_of, product_tables
+from pdesolve.transforms import untransformed
 
 _DENSE = 1 << 17  # numbers of a table that stay in a processor's cache
 _CELLS = 2.0  # cells for each reach along an axis
@@ -55,8 +56,8 @@ def _few_places(cloud: GaussianCloud, points: Tensor) -> list[tuple[Tensor, Tens
 
     None for others and where no Gaussians are products.
     """
-    if cloud.along is None or len(points) < _WORTH:
-        return None
+    if cloud.along is None or len(points) < _WORTH or points.requires_grad or not untransformed(points):
+        return None  # which places are equal has no derivative
     at = [column.unique(return_inverse=True) for column in points.unbind(1)]
     return at if math.prod(len(places) for places, _ in at) <= _MORE * len(points) else None
 

@@ -43,8 +43,14 @@ class KrylovGaussNewton(AbstractMinimiser):
         ValueError: limits that are not positive.
 
     Notes:
-        Memory of a few vectors. About as many iterations as the condition number of J P: hundreds for equations of the
-        first order in time on slabs; steady ones of the second order take thousands, and a factorisation is better.
+        Memory of a few vectors. What the last iterations hardly lower is not seen: where J P is ill-conditioned a run
+        ends as converged with slow modes left. Equations of the first order in time on slabs are its case. Steady flows
+        are not: the lid-driven cavity ended with an error of 0.3 in its velocities at a residual no larger than a
+        factorisation leaves, which errs by 1e-4. Nor is the second order in time: Klein-Gordon 4e-4 instead of 8e-6.
+
+    Good values: as they are; a smaller tolerance where a tenth of it changes the result.
+
+    Source: Björck, Numerical Methods for Least Squares Problems (1996), sections 7.4 and 9.2.
     """
 
     tolerance: float = 1e-4
