@@ -69,7 +69,7 @@ class AbstractFunctionExpert(AbstractOneOffExpert):
                 raise ValueError(f"parameter {name!r} differs from the one fitted: fit an expert for each problem")
         problem.batch_parameters(parameters)  # refuses names that it does not know
         if self.report is None:
-            raise ValueError("the last fit was interrupted: call fit again")
+            raise ValueError("the last fit was interrupted: call fit again, or resume where the expert has it")
         return self.report
 
     def forward(

@@ -3,29 +3,32 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
-from typing import final
+from typing import Any, final
 
 import torch
 from torch import Tensor
 
-from pdesolve.condition import check_value
+from pdesolve.condition import check_value, value_at
 from pdesolve.domains.geometry import finite_float, positive_int
 from pdesolve.experts.function_expert import AbstractFunctionExpert
 from pdesolve.experts.gaussians.factored import Factor
+from pdesolve.experts.gaussians.kept_slabs import KeptSlabs
 from pdesolve.experts.gaussians.layout import AxisMap, MappedSampler
+from pdesolve.experts.gaussians.march import March
 from pdesolve.experts.gaussians.placement.abstract import AbstractPlacement
-from pdesolve.experts.gaussians.slab import Slab, handed_on
-from pdesolve.experts.gaussians.slab_solver import FRESH, SlabSolver, SolvedSlab, on_share
+from pdesolve.experts.gaussians.slab import Slab
+from pdesolve.experts.gaussians.slab_solver import FRESH, SlabSolver
 from pdesolve.experts.gaussians.slabs import AbstractSlabs, slabs_of
 from pdesolve.experts.gaussians.spread import Spread, require_closed_forms
-from pdesolve.experts.gaussians.state import State
 from pdesolve.experts.one_off import FitReport, Progress
-from pdesolve.frames.contradictions import contradictions
+from pdesolve.experts.provenance import provenance
+from pdesolve.experts.resumable import AbstractResumableExpert
 from pdesolve.problem import Problem
 from pdesolve.residual_minimisation.abstract import AbstractMinimiser
 from pdesolve.residual_minimisation.damped_qr import KeptQR
+from pdesolve.residual_minimisation.fingerprint import fingerprint, written
 from pdesolve.residual_minimisation.line_search_gauss_newton import LineSearchGaussNewton
 from pdesolve.residual_minimisation.linear_least_squares import LinearLeastSquares
 from pdesolve.residual_minimisation.problem_rows import equation_rows
@@ -35,7 +38,7 @@ _PROBES = 9  # points that a factor is tried at
 
 
 @final
-class PhysicsInformedGaussians(AbstractFunctionExpert):
+class PhysicsInformedGaussians(AbstractFunctionExpert, AbstractResumableExpert):
     """u_f = Σ_i c_fi exp(-1/2 (x - μ_i)ᵀ Σ_i⁻¹ (x - μ_i)), c from least squares on the equation and its conditions.
 
     Linear problems take one solve, others Gauss-Newton in the weights. Problems in time go slab after slab: u = A(x) +
@@ -124,95 +127,64 @@ class PhysicsInformedGaussians(AbstractFunctionExpert):
         if "t" in self.spread.maps and not self.slabs.single:
             raise ValueError("a map along t is of one slab, and several are asked for: give their ends as shares")
         self.minimiser, self.seed = minimiser, seed
-        self._pieces: list[Slab] = []
-        self.register_buffer("_place", torch.empty(0), persistent=False)  # moves with the module
+        self.kept = KeptSlabs()
+        self._slabs: list[Slab] = []
 
     @property
     def device(self) -> torch.device:
         """Where fits are made: the CPU, or where ``to`` has put the expert."""
-        return self.get_buffer("_place").device
+        return self.kept.numbers.device
 
-    def fit(self, problem: Problem, progress: Progress | None = None) -> FitReport:
+    def fit(
+        self, problem: Problem, progress: Progress | None = None, after_piece: Callable[[], None] | None = None
+    ) -> FitReport:
         self._check(problem)
-        self._problem, self.report, spread = problem, None, self.spread
-        report = self._attempt(problem, spread, progress)
-        for _ in range(self.attempts - 1):
-            if report.status is not SolveStatus.UNRESOLVED:
-                break
-            spread = spread.refined(problem.box)
-            report = self._attempt(problem, spread, progress)
+        self._problem = problem
+        self.kept.clear(0)
+        return self.resume(problem, progress, after_piece)
+
+    def resume(
+        self, problem: Problem, progress: Progress | None = None, after_piece: Callable[[], None] | None = None
+    ) -> FitReport:
+        self._check(problem)
+        if len(self.kept) and self._problem is not problem:
+            raise ValueError("resume goes on with the problem that was begun: call fit for another one")
+        self._problem, self.report, self._slabs = problem, None, []
+        report, self._slabs = self._march(problem).run(progress, after_piece)
+        while report.status is SolveStatus.UNRESOLVED and int(self.kept.attempt) + 1 < self.attempts:
+            self.kept.clear(int(self.kept.attempt) + 1)
+            report, self._slabs = self._march(problem).run(progress, after_piece)
         self.report = report
         return report
 
-    def _attempt(self, problem: Problem, spread: Spread, progress: Progress | None) -> FitReport:
-        self._pieces = []
-        minimiser = self.minimiser or _minimiser(problem)
+    def _march(self, problem: Problem) -> March:
+        """The running attempt."""
+        minimiser, spread = self.minimiser or _minimiser(problem), self.spread
         solver = SlabSolver(problem, minimiser, self.points, self.factor, self.placement, self.seed, self.device)
-        history: dict[str, list[float]] = {"time": [], "residual": [], "overlap": [], "steps": [], "gaussians": []}
-        overlaps, start, end = self.overlaps, 0.0, self.slabs.first() if problem.box.has_time else 1.0
-        size, longer = 0.0, math.inf  # of u so far; residual of a longer slab from the same start
-        states: dict[float, State] = {}  # what the next slab sets out from, by overlap
-        while start < 1.0:
-            overlap, solved = self._best(solver, spread, on_share(problem, start, end), overlaps, states)
-            residual = solved.relative(size)
-            judged = residual if math.isfinite(residual) and not solved.failed else math.inf
-            following = self.slabs.following(start, end, judged, longer)
-            if following < end:
-                end, longer = following, judged
-                continue
-            self._pieces.append(solved.slab)
-            for name, value in zip(history, self._numbers(solved, residual, overlap), strict=True):
-                history[name].append(value)
-            if progress is not None:
-                progress(end, residual)
-            failure = self._failure(solved, residual, history)
-            if failure is not None:
-                return failure
-            if end < 1.0:
-                states = {overlap: handed_on(solved.slab, states[overlap])}
-            overlaps, size, longer = (overlap,), max(size, solved.size), math.inf
-            start, end = end, following
-        return FitReport(SolveStatus.CONVERGED, max(history["residual"]), history)
+        for _ in range(int(self.kept.attempt)):
+            spread = spread.refined(problem.box)
+        return March(solver, spread, self.slabs, self.overlaps, self.tolerance, self.kept)
 
-    def _best(
-        self,
-        solver: SlabSolver,
-        spread: Spread,
-        part: Problem,
-        overlaps: Sequence[float],
-        states: dict[float, State],
-    ) -> tuple[float, SolvedSlab]:
-        """The slab with the overlap that leaves the smallest residual, results before failures."""
-        found: list[tuple[float, SolvedSlab]] = []
-        for overlap in overlaps:
-            layout = spread.layout(part, overlap)
-            if part.box.has_time and overlap not in states:
-                states[overlap] = solver.initial(layout)
-            found.append((overlap, solver.solve(part, layout, states.get(overlap))))
+    @property
+    def _pieces(self) -> Sequence[Slab]:
+        """The kept slabs where the expert is now, those of an interrupted fit too."""
+        if len(self._slabs) != len(self.kept) or any(piece.weights.device != self.device for piece in self._slabs):
+            self._slabs = self._march(self.problem).restored()
+        return self._slabs
 
-        def order(entry: tuple[float, SolvedSlab]) -> tuple[bool, float]:
-            residual = entry[1].relative(0.0)
-            return entry[1].failed, residual if math.isfinite(residual) else math.inf
+    def record(self, problem: Problem) -> dict[str, Any]:
+        self._check(problem)
+        settings = {name: value for name, value in self._settings(problem).items() if name != "ends"}
+        known = provenance(problem, self, **settings)
+        if self.factor is not None:
+            at = {**problem.box.probe(_PROBES), **problem.batch_parameters()}
+            known["factor"] = written(torch.as_tensor(value_at(self.factor, at), dtype=torch.float64).expand(_PROBES))
+        return {**known, "rows": fingerprint(problem)}
 
-        return min(found, key=order)
-
-    def _numbers(self, solved: SolvedSlab, residual: float, overlap: float) -> tuple[float, ...]:
-        box, steps = solved.slab.box, len(solved.ended.history["cost"]) - 1.0
-        time = box.bounds("t")[1] if box.has_time else 0.0
-        return time, residual, overlap, steps, float(solved.slab.cloud.size)
-
-    def _failure(self, solved: SolvedSlab, residual: float, history: Mapping[str, Sequence[float]]) -> FitReport | None:
-        """What ends the fit at the last slab, if anything does."""
-        status = solved.ended.status
-        if not solved.failed and not residual <= self.tolerance:
-            status = SolveStatus.UNRESOLVED if math.isfinite(residual) else SolveStatus.NON_FINITE
-        if status is SolveStatus.CONVERGED:
-            return None
-        where = f"slab {len(self._pieces)}, which ends at t = {history['time'][-1]:.6g}"
-        detail = f"residual {residual:.2g} on fresh points {solved.ended.detail}".strip()
-        remedy = "; ".join(["take more Gaussians or shorter slabs", *contradictions(self.problem)])
-        part = where if self.problem.box.has_time else "the solve"
-        return FitReport(status, residual, history, f"{part}: {detail}; {remedy}")
+    def make_room(self, problem: Problem, shapes: Mapping[str, Sequence[int]]) -> None:
+        self._check(problem)
+        self._problem, self.report, self._slabs = problem, None, []
+        self.kept.make_room({name.removeprefix("kept."): shape for name, shape in shapes.items()})
 
     def at(self, coordinates: Mapping[str, Tensor], term: str = "") -> Tensor:
         """A derivative of all fields at points, (fields, m); NaN outside the domain and where no slab was solved.
@@ -259,6 +231,9 @@ class PhysicsInformedGaussians(AbstractFunctionExpert):
     @property
     def settings(self) -> Mapping[str, object]:
         """What was asked for, and where slabs ended."""
+        return self._settings(self.problem)
+
+    def _settings(self, problem: Problem) -> Mapping[str, object]:
         return {
             "count": self.spread.count,
             "slabs": self.slabs,
@@ -272,7 +247,7 @@ class PhysicsInformedGaussians(AbstractFunctionExpert):
             "attempts": self.attempts,
             "factor": self.factor,
             "placement": self.placement,
-            "minimiser": self.minimiser or _minimiser(self.problem),
+            "minimiser": self.minimiser or _minimiser(problem),
             "seed": self.seed,
         }
 

@@ -354,6 +354,7 @@ def test_an_expert_works_where_it_is_put() -> None:
     assert fitted.at(at).device.type == "cuda"
     solution = solve(problem, expert(placement=None).to("cuda"))
     assert bool(solution.converged)
+    torch.testing.assert_close(fitted.to("cpu").at(points(problem.box)), fitted.to("cuda").at(at).cpu())
 
 
 def test_the_number_of_gaussians_grows_until_the_residual_is_met() -> None:

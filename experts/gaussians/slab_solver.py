@@ -24,7 +24,7 @@ from pdesolve.experts.gaussians.slab import Slab
 from pdesolve.experts.gaussians.state import State
 from pdesolve.frames.abstract import AbstractLifting, NoLifting
 from pdesolve.problem import Problem
-from pdesolve.residual_minimisation.abstract import AbstractMinimiser, Minimised
+from pdesolve.residual_minimisation.abstract import AbstractKeepingMinimiser, AbstractMinimiser, Minimised
 from pdesolve.residual_minimisation.problem_rows import (
     Faces,
     Known,
@@ -108,13 +108,12 @@ class SlabSolver:
             state: what it sets out from; none where there is no time.
         """
         part, lifting, unseen = self._beginning(part, layout, state)
-        if self.factor is not None:
-            lifting = Factored(lifting, self.factor, imposed_by(self.factor, part))
         cloud, generator = layout.cloud(self.device), self.generator()
-        sizes = sizes_of_terms(part, cloud)
-        rows = _Rows(part, layout, sizes, generator, self.device)
+        rows = _Rows(part, layout, sizes_of_terms(part, cloud), generator, self.device)
         if self.placement is None:
-            weights, ended = self._fitted(rows, cloud, lifting)
+            residual = self._residual(rows, cloud, lifting)
+            ended = self.minimiser.minimise(residual, residual.start())
+            weights = ended.theta.reshape(len(part.field_names), -1)
         else:
             face = max(_FACE, math.ceil(2.0 * self.points * cloud.size / min(layout.counts.values())))
             draw = SampledRows(part, self.points, face, rows.weight, lifting=lifting)
@@ -123,23 +122,46 @@ class SlabSolver:
         slab = Slab(cloud, lifting, part.field_names, weights, layout)
         return self._judged(slab, ended, rows, lifting if unseen is None else unseen)
 
+    def recall(self, part: Problem, layout: Layout, state: State | None) -> None:
+        """Let the minimiser be as after ``solve``, so that what it kept serves the slabs that follow."""
+        if isinstance(self.minimiser, AbstractKeepingMinimiser) and self.placement is None:
+            part, lifting, _ = self._beginning(part, layout, state)
+            cloud = layout.cloud(self.device)
+            rows = _Rows(part, layout, sizes_of_terms(part, cloud), self.generator(), self.device)
+            residual = self._residual(rows, cloud, lifting)
+            self.minimiser.recall(residual, residual.start())
+
+    def solved(self, part: Problem, layout: Layout, state: State | None, weights: Tensor, cloud: GaussianCloud) -> Slab:
+        """A slab whose weights are known.
+
+        Arguments:
+            part, layout, state: as for ``solve``.
+            weights: c, (fields, N).
+            cloud: the Gaussians.
+        """
+        part, lifting, _ = self._beginning(part, layout, state)
+        return Slab(cloud, lifting, part.field_names, weights, layout)
+
     def _beginning(
         self, part: Problem, layout: Layout, state: State | None
     ) -> tuple[Problem, AbstractLifting, AbstractLifting | None]:
         """The part with the state as its beginning, exact where that is stable, and what a judgement may leave out."""
         free = NoLifting(part.field_names)
-        if state is None:
-            return part, free, None
-        first = state.time == self.problem.box.bounds("t")[0]
-        if state.orders == 1 and part.box.space_axes and not _open(part, layout):
-            # A state that misses the initial condition imposes its own: the judgement asks for the condition's.
-            return part, HandedOver(state), free if first else None
-        if not first:
-            others = [c for c in part.conditions if not isinstance(c, InitialCondition)]
-            part = replace(part, conditions=[*state.conditions(), *others])
-        return part, free, None
+        lifting: AbstractLifting = free
+        unseen: AbstractLifting | None = None
+        if state is not None:
+            first = state.time == self.problem.box.bounds("t")[0]
+            if state.orders == 1 and part.box.space_axes and not _open(part, layout):
+                # A state that misses the initial condition imposes its own: the judgement asks for the condition's.
+                lifting, unseen = HandedOver(state), free if first else None
+            elif not first:
+                others = [c for c in part.conditions if not isinstance(c, InitialCondition)]
+                part = replace(part, conditions=[*state.conditions(), *others])
+        if self.factor is not None:
+            lifting = Factored(lifting, self.factor, imposed_by(self.factor, part))
+        return part, lifting, unseen
 
-    def _fitted(self, rows: _Rows, cloud: GaussianCloud, lifting: AbstractLifting) -> tuple[Tensor, Minimised]:
+    def _residual(self, rows: _Rows, cloud: GaussianCloud, lifting: AbstractLifting) -> LatticeResidual:
         part, layout = rows.part, rows.layout
         ratio = max(1.0, self.points * len(part.field_names) / part.trace.n_equations)
 
@@ -147,9 +169,7 @@ class SlabSolver:
             return layout.face(boundary, 2.0 * self.points, _FACE, rows.generator)
 
         drawn = rows.at(layout.points(ratio, rows.generator), lifting, face)
-        residual = LatticeResidual(part, cloud, lifting, drawn)
-        ended = self.minimiser.minimise(residual, residual.start())
-        return ended.theta.reshape(len(part.field_names), -1), ended
+        return LatticeResidual(part, cloud, lifting, drawn)
 
     def _judged(self, slab: Slab, ended: Minimised, rows: _Rows, open_to: AbstractLifting) -> SolvedSlab:
         drawn = MappedSampler(rows.layout).sample(slab.box, FRESH, rows.generator)

@@ -80,6 +80,12 @@ class InSpace:
         return sums(self.cloud, points, weights, terms)
 
 
+def space_basis(layout: Layout, device: torch.device | None = None) -> SpaceBasis:
+    """The Gaussians of a layout along its axes in space, or 1 where it has none."""
+    axes = layout.domain.space_axes
+    return InSpace(layout.along(axes).cloud(device)) if axes else One()
+
+
 @final
 @dataclass(frozen=True, eq=False)
 class State:
@@ -119,14 +125,23 @@ class State:
             return torch.as_tensor(value_at(given, known), dtype=like.dtype, device=device).expand(len(like))
 
         over = torch.ones_like(like) if factor is None else values(factor)
-        basis, fit = _fit(layout.along(axes).cloud(device), at, over) if axes else (One(), lambda wanted: wanted / over)
+        basis = space_basis(layout, device)
+        fit = _fit(basis.cloud, at, over) if isinstance(basis, InSpace) else lambda wanted: wanted / over
         given, weights = problem.resolved.initial, {}
-        for name in problem.field_names:
-            orders = range(sum(1 for field, _ in given if field == name))
-            weights[name] = torch.cat(
-                [like.new_zeros(0, basis.size), *(fit(values(given[name, order])).unsqueeze(0) for order in orders)]
-            )
+        for name, orders in orders_of(problem).items():
+            found = [fit(values(given[name, order])).unsqueeze(0) for order in range(orders)]
+            weights[name] = torch.cat([like.new_zeros(0, basis.size), *found])
         return State(time, basis, weights)
+
+    def stacked(self) -> Tensor:
+        """a of all fields and orders, (rows, N)."""
+        return torch.cat(list(self.weights.values()))
+
+    @staticmethod
+    def of(problem: Problem, time: float, basis: SpaceBasis, rows: Tensor) -> State:
+        """The state whose ``stacked`` these rows are."""
+        orders = orders_of(problem)
+        return State(time, basis, dict(zip(orders, rows.split(list(orders.values())), strict=True)))
 
     def conditions(self) -> list[InitialCondition]:
         """The state as initial conditions of a problem that begins with it."""
@@ -152,8 +167,13 @@ class State:
         return value
 
 
-def _fit(cloud: GaussianCloud, at: Mapping[str, Tensor], over: Tensor) -> tuple[SpaceBasis, Callable[[Tensor], Tensor]]:
-    """Gaussians that are products, and what finds their weights from values over a factor on a lattice of points."""
+def orders_of(problem: Problem) -> dict[str, int]:
+    """How many orders in time of each field are prescribed at the start."""
+    return {name: sum(1 for field, _ in problem.resolved.initial if field == name) for name in problem.field_names}
+
+
+def _fit(cloud: GaussianCloud, at: Mapping[str, Tensor], over: Tensor) -> Callable[[Tensor], Tensor]:
+    """What finds the weights of Gaussians that are products from values over a factor on a lattice of points."""
     lines = cloud.lines()
     assert lines is not None
     found_at = places(at)
@@ -172,4 +192,4 @@ def _fit(cloud: GaussianCloud, at: Mapping[str, Tensor], over: Tensor) -> tuple[
         reached = tables.forward(weights.reshape(1, *(line.size for line in lines)), [orders])[orders].squeeze(0)
         return weights + found(wanted - over * reached)
 
-    return InSpace(cloud), fit
+    return fit

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from typing import final
+import math
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, final
 
 import torch
 from torch import Tensor
@@ -11,12 +12,14 @@ from torch import Tensor
 from pdesolve.domains.geometry import Box
 from pdesolve.domains.grid import StructuredGrid
 from pdesolve.experts.lagrangian.branch import AbstractBranch
-from pdesolve.experts.lagrangian.fitting import FitStep, Stage
+from pdesolve.experts.lagrangian.fitting import FitStep, LagrangianReport, Stage
 from pdesolve.experts.lagrangian.flow import AbstractFlow
 from pdesolve.experts.lagrangian.pinn import LagrangianPINN
-from pdesolve.experts.one_off import AbstractOneOffExpert, FitReport, Progress
+from pdesolve.experts.one_off import FitReport, Progress
+from pdesolve.experts.resumable import AbstractResumableExpert
 from pdesolve.problem import Problem
 from pdesolve.residual_minimisation.abstract import AbstractMinimiser
+from pdesolve.residual_minimisation.fingerprint import fingerprint
 from pdesolve.residual_minimisation.gram import Gram
 from pdesolve.residual_minimisation.probed_levenberg_marquardt import ProbedLevenbergMarquardt
 from pdesolve.solution import Solution
@@ -24,7 +27,7 @@ from pdesolve.status import SolveStatus
 
 
 @final
-class LagrangianFit(AbstractOneOffExpert):
+class LagrangianFit(AbstractResumableExpert):
     """A ``LagrangianPINN`` that ``solve(problem, expert)`` makes and fits; ``fitted`` is it.
 
     Arguments:
@@ -74,12 +77,41 @@ class LagrangianFit(AbstractOneOffExpert):
     def problem(self) -> Problem:
         return self.fitted.problem
 
-    def fit(self, problem: Problem, progress: Progress | None = None) -> FitReport:
-        made = LagrangianPINN(
+    def fit(
+        self, problem: Problem, progress: Progress | None = None, after_piece: Callable[[], None] | None = None
+    ) -> FitReport:
+        self._fitted = self._made(problem)
+        return self._run(self._fitted.fit, progress, after_piece)
+
+    def resume(
+        self, problem: Problem, progress: Progress | None = None, after_piece: Callable[[], None] | None = None
+    ) -> FitReport:
+        if self._fitted is None:
+            return self.fit(problem, progress, after_piece)
+        if self._fitted.problem is not problem:
+            raise ValueError("resume goes on with the problem that was begun: call fit for another one")
+        return self._run(self._fitted.resume, progress, after_piece)
+
+    def record(self, problem: Problem) -> dict[str, Any]:
+        made = self._made(problem)
+        return {**made.record(path=self.path, minimiser=self.minimiser, seed=self.seed), "rows": fingerprint(problem)}
+
+    def make_room(self, problem: Problem, shapes: Mapping[str, Sequence[int]]) -> None:
+        self._fitted, self.report = self._made(problem), None
+
+    def _made(self, problem: Problem) -> LagrangianPINN:
+        return LagrangianPINN(
             problem, self.position, self.state, generator=torch.Generator().manual_seed(self.seed), flow=self.flow,
             slabs=self.slabs, counts=self.counts, labels=self.labels, tolerance=self.tolerance,
         )  # fmt: skip
-        self._fitted, self.report = made, None
+
+    def _run(
+        self,
+        run: Callable[..., LagrangianReport],
+        progress: Progress | None,
+        after_stage: Callable[[], None] | None,
+    ) -> FitReport:
+        made, self.report = self.fitted, None
 
         def show(at: FitStep) -> bool:
             if progress is not None:  # how many steps a stage takes is not known before
@@ -87,19 +119,21 @@ class LagrangianFit(AbstractOneOffExpert):
                 progress((at.slab + (at.stage + inside) / at.stages) / at.slabs, (2.0 * at.cost) ** 0.5)
             return False
 
-        found = made.fit(self.minimiser, self.path, throw=False, watch=show)
+        found = run(self.minimiser, self.path, throw=False, watch=show, after_stage=after_stage)
         codes = [next(s for s in SolveStatus if s == code) for code in made.ended.tolist()]
         failed = [index for index, code in enumerate(codes) if not code.succeeded]
+        before = len(codes) - len(found.minimised)  # slabs that another process has fitted
         history = {
             "time": [m.frame.start + m.frame.duration for m in made.maps],
             "residual": list(found.residual),
-            "steps": [len(ended.history["cost"]) - 1.0 for ended in found.minimised],
+            "steps": [math.nan] * before + [len(ended.history["cost"]) - 1.0 for ended in found.minimised],
         }
         status = SolveStatus.CROSSING if found.crossing.crossed else SolveStatus.CONVERGED
         detail = str(found.crossing)
         if failed:
             status, at = codes[failed[0]], failed[0]
-            detail = f"slab {at}: residual {found.residual[at]:.2g} {found.minimised[at].detail}".strip()
+            known = found.minimised[at - before].detail if at >= before else ""
+            detail = f"slab {at}: residual {found.residual[at]:.2g} {known}".strip()
         if progress is not None:
             progress(1.0, max(found.residual))
         self.report = FitReport(status, max(found.residual), history, detail)

@@ -61,12 +61,14 @@ class Minimised:
         status: how it ended.
         history: by name ("cost", "seconds", "radius", ...), one number for each step.
         detail: what is known beyond the status, one sentence or nothing.
+        shared: whether factors that were made for an earlier problem served for this one.
     """
 
     theta: Tensor
     status: SolveStatus
     history: Mapping[str, Sequence[float]]
     detail: str = ""
+    shared: bool = False
 
 
 Watch = Callable[[int, Tensor, float], bool]
@@ -84,4 +86,16 @@ class AbstractMinimiser(abc.ABC):
             problem: the rows.
             start: θ to begin from, (n,), float64 unless the method says otherwise.
             watch: progress, early stop.
+        """
+
+
+class AbstractKeepingMinimiser(AbstractMinimiser):
+    """One that may keep what it made for a problem, such as factors, for others like it."""
+
+    @abc.abstractmethod
+    def recall(self, problem: AbstractResidual, start: Tensor) -> None:
+        """Be as after a solve of these rows.
+
+        Arguments:
+            problem, start: as of ``minimise``.
         """

@@ -22,9 +22,13 @@ class DampedQR:
     Arguments:
         jacobian: J, (m, n).
         damping: μ >= 0, in units of the scaled columns, whose norm is one.
+
+    Attributes:
+        served: whether a problem has been solved by them, which those that are kept may do for several.
     """
 
     def __init__(self, jacobian: Tensor, damping: float) -> None:
+        self.served = False
         m, n = jacobian.shape
         norms = torch.linalg.vector_norm(jacobian, dim=0)
         self.scale = torch.where(norms > 0, norms, torch.ones_like(norms))

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import final
 
 import torch
 from torch import Tensor
 
-from pdesolve.residual_minimisation.abstract import AbstractMinimiser, AbstractResidual, Minimised, Watch
+from pdesolve.residual_minimisation.abstract import AbstractKeepingMinimiser, AbstractResidual, Minimised, Watch
 from pdesolve.residual_minimisation.damped_qr import DampedQR, Factorise, require_damped_qr
 from pdesolve.residual_minimisation.journal import begin, cost_of
 from pdesolve.residual_minimisation.spectrum import round_off
@@ -17,7 +17,7 @@ from pdesolve.status import SolveStatus
 
 @final
 @dataclass(frozen=True)
-class LinearLeastSquares(AbstractMinimiser):
+class LinearLeastSquares(AbstractKeepingMinimiser):
     """θ = θ₀ + argmin_p |r + J p|² + μ² |D p|², D the norms of J's columns, by orthogonal transformations.
 
     Arguments:
@@ -56,6 +56,7 @@ class LinearLeastSquares(AbstractMinimiser):
             if not bool(torch.isfinite(jacobian).all()):
                 return journal.finish(SolveStatus.NON_FINITE, "the Jacobian holds NaN or Inf at the start")
             factors = self.factorise(jacobian, self.damping)
+            shared, factors.served = factors.served, True
             for _ in range(1 + self.refinements):
                 step = factors.solve(-r)
                 if not bool(torch.isfinite(step).all()):
@@ -65,7 +66,11 @@ class LinearLeastSquares(AbstractMinimiser):
                 if cost_of(moved) < journal.best_cost or not journal.steps:
                     theta, r = theta + step, moved
                 journal.note(theta, cost_of(r))
-        return journal.finish(SolveStatus.CONVERGED)
+        return replace(journal.finish(SolveStatus.CONVERGED), shared=shared)
+
+    def recall(self, problem: AbstractResidual, start: Tensor) -> None:
+        with torch.no_grad():
+            self.factorise(problem.linearise(start)[1], self.damping).served = True
 
     def _check_affine(self, moved: Tensor, r: Tensor, jacobian: Tensor, step: Tensor, theta: Tensor) -> None:
         off = torch.linalg.vector_norm(moved - r - jacobian @ step)

@@ -52,7 +52,7 @@ def save_expert(
         TypeError, ValueError: the configuration is not JSON, or the path has another ending.
         FileExistsError, OSError: see ``pdesolve.atomic.replacing``.
     """
-    name = _checked_path(path)
+    name = expert_path(path)
     tensors = state_of(expert)
     entries = {key: {**entry, "sha256": digest_of(tensors[key])} for key, entry in signature(tensors).items()}
     record = {"schema": SCHEMA, "expert": type(expert).__qualname__, "config": _json(config or {}), "tensors": entries}
@@ -85,7 +85,7 @@ def load_expert(path: str | os.PathLike[str], build: Callable[[Mapping[str, Any]
         expert = load_expert("heat.safetensors", lambda config: make_expert(**config))
         ```
     """
-    name = _checked_path(path)
+    name = expert_path(path)
     if not name.exists():
         raise FileNotFoundError(f"{name}: there is no such file")
     record = _read_record(name)
@@ -136,7 +136,12 @@ def _read_record(path: Path) -> dict[str, Any]:
     return dict(record)
 
 
-def _checked_path(path: str | os.PathLike[str]) -> Path:
+def expert_path(path: str | os.PathLike[str]) -> Path:
+    """The path of an expert file.
+
+    Raises:
+        ValueError: it ends in something else than ``.safetensors``.
+    """
     name = Path(path)
     if name.suffix != SUFFIX:
         raise ValueError(f"{name}: an expert file ends in {SUFFIX}")

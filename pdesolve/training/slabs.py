@@ -6,16 +6,14 @@ import contextlib
 import logging
 import os
 import sys
-from collections.abc import Iterator, Mapping, Sequence
-from pathlib import Path
+from collections.abc import Iterator, Sequence
 from typing import Any
 
-from pdesolve.experts.abstract import AbstractExpert
 from pdesolve.experts.lagrangian.fitting import FitStep, LagrangianReport, Stage
 from pdesolve.experts.lagrangian.pinn import LagrangianPINN
 from pdesolve.residual_minimisation.abstract import AbstractMinimiser
-from pdesolve.training.errors import CheckpointError
-from pdesolve.training.expert_file import load_expert, save_expert
+from pdesolve.residual_minimisation.fingerprint import fingerprint
+from pdesolve.training.fit_file import FitFile
 from pdesolve.training.interrupt import InterruptGuard
 
 logger = logging.getLogger(__name__)
@@ -50,18 +48,15 @@ def fit_slabs(
     """
     if not isinstance(expert, LagrangianPINN):
         raise TypeError(f"expert must be a LagrangianPINN, got {type(expert).__name__}")
-    name = None if file is None else Path(file)
-    record, run = _record(expert, path), expert.fit
-    if name is not None and name.exists():
-        load_expert(name, lambda stored: _known(expert, stored, record, name))
+    kept, run = None if file is None else FitFile(file, _record(expert, path)), expert.fit
+    if kept is not None and kept.load(expert):
         run = expert.resume
-        logger.info("%s: %d of %d slabs are done", name, int((expert.ended >= 0).sum()), len(expert.ended))
+        logger.info("%s: %d of %d slabs are done", kept.path, int((expert.ended >= 0).sum()), len(expert.ended))
 
     def store() -> None:
-        if name is not None:
-            save_expert(expert, name, record, overwrite=True)
+        if kept is not None:
+            kept.store(expert)
 
-    store()  # what cannot be written is said now
     with _bar(progress) as bar, InterruptGuard() as guard:
 
         def watch(at: FitStep) -> bool:
@@ -74,26 +69,14 @@ def fit_slabs(
         report = run(minimiser, path, throw, watch, store)
     if report.stopped:
         store()
-        left = "nothing is stored" if name is None else f"call again to go on from {name}"
+        left = "nothing is stored" if kept is None else f"call again to go on from {kept.path}"
         logger.info("stopped by a signal; %s", left)
     return report
 
 
 def _record(expert: LagrangianPINN, path: Sequence[Stage]) -> dict[str, Any]:
     """What has to agree for a state to be gone on with: the problem, the expert, the path."""
-    record = expert.record(path=tuple(path))
-    del record["torch"]
-    return record
-
-
-def _known(expert: LagrangianPINN, stored: Mapping[str, Any], record: Mapping[str, Any], name: Path) -> AbstractExpert:
-    for key in record:
-        if stored.get(key) != record[key]:
-            raise CheckpointError(
-                f"{name}: its {key} is {stored.get(key)!r}, here it is {record[key]!r}: give the same problem and "
-                "settings, or another file"
-            )
-    return expert
+    return {**expert.record(path=tuple(path)), "rows": fingerprint(expert.problem)}
 
 
 @contextlib.contextmanager
