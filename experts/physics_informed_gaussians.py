@@ -10,10 +10,8 @@ from typing import Any, final
 import torch
 from torch import Tensor
 
-from pdesolve.condition import check_value, value_at
-from pdesolve.domains.geometry import finite_float, positive_int
+from pdesolve.domains.geometry import BOUNDARIES, finite_float, positive_int
 from pdesolve.experts.function_expert import AbstractFunctionExpert
-from pdesolve.experts.gaussians.factored import Factor
 from pdesolve.experts.gaussians.kept_slabs import KeptSlabs
 from pdesolve.experts.gaussians.layout import AxisMap, MappedSampler
 from pdesolve.experts.gaussians.march import March
@@ -25,16 +23,16 @@ from pdesolve.experts.gaussians.spread import Spread, require_closed_forms
 from pdesolve.experts.one_off import FitReport, Progress
 from pdesolve.experts.provenance import provenance
 from pdesolve.experts.resumable import AbstractResumableExpert
+from pdesolve.frames.abstract import AbstractLifting, NoLifting
+from pdesolve.frames.check import check_imposed
 from pdesolve.problem import Problem
 from pdesolve.residual_minimisation.abstract import AbstractMinimiser
 from pdesolve.residual_minimisation.damped_qr import KeptQR
-from pdesolve.residual_minimisation.fingerprint import fingerprint, written
+from pdesolve.residual_minimisation.fingerprint import fingerprint
 from pdesolve.residual_minimisation.line_search_gauss_newton import LineSearchGaussNewton
 from pdesolve.residual_minimisation.linear_least_squares import LinearLeastSquares
 from pdesolve.residual_minimisation.problem_rows import equation_rows
 from pdesolve.status import SolveStatus
-
-_PROBES = 9  # points that a factor is tried at
 
 
 @final
@@ -58,8 +56,9 @@ class PhysicsInformedGaussians(AbstractFunctionExpert, AbstractResumableExpert):
             over Σ_α |∂F/∂(∂^α u)| σ^-α and over the largest |u| so far.
         attempts: fits at most (default 1): where the residual exceeds the tolerance the next one has 1.4 times as many
             Gaussians along every axis in space; the history says how many there were.
-        factor: f, a function of axes by name, zero where u is: u = f times what stands above, so that these conditions
-            hold exactly (default none).
+        lifting: makes of the problem a lifting u = g + m w of its walls, w what stands above, so that their conditions
+            hold exactly: ``WallLifting`` of all Dirichlet values, ``Factor(lambda x: 1.0 - x * x)`` of zeros, or a
+            function that returns a ``FunctionLifting`` (default none).
         placement: moves, adds or removes Gaussians after the lattice's fit, such as ``Adapted()`` or ``Trained()``; of
             one slab only, since the next begins with the lattice's own (default none).
         minimiser: default ``LinearLeastSquares()`` or ``LineSearchGaussNewton()``, as the problem is;
@@ -68,8 +67,8 @@ class PhysicsInformedGaussians(AbstractFunctionExpert, AbstractResumableExpert):
 
     Raises:
         TypeError, ValueError: counts, slabs or overlaps that are not positive, fewer points than unknowns; in ``fit``
-            an equation of an order above four, maps that do not end where their axis does, a factor that contradicts
-            a condition.
+            an equation of an order above four, maps that do not end where their axis does, a lifting that does
+            not meet what it says it imposes, or imposes initial values.
         MemoryError: a Jacobian that does not fit, said before it is allocated.
 
     Notes:
@@ -95,7 +94,7 @@ class PhysicsInformedGaussians(AbstractFunctionExpert, AbstractResumableExpert):
         points: float = 2.0,
         tolerance: float = 1e-3,
         attempts: int = 1,
-        factor: Factor | None = None,
+        lifting: Callable[[Problem], AbstractLifting] | None = None,
         placement: AbstractPlacement | None = None,
         minimiser: AbstractMinimiser | None = None,
         seed: int = 0,
@@ -116,9 +115,12 @@ class PhysicsInformedGaussians(AbstractFunctionExpert, AbstractResumableExpert):
             if given is not None and not isinstance(given, kind):
                 raise TypeError(f"an {kind.__name__} is expected, got {type(given).__name__}")
         self.attempts = positive_int(attempts, "attempts")
-        if factor is not None and not callable(factor):
-            raise TypeError(f"factor must be a function of axes by name, got {type(factor).__name__}")
-        self.slabs, self.factor, self.placement = slabs_of(slabs), factor, placement
+        if lifting is not None and not callable(lifting):
+            raise TypeError(
+                "lifting must be a function that makes a lifting of a problem, such as WallLifting, got "
+                f"{type(lifting).__name__}"
+            )
+        self.slabs, self.lifting, self.placement = slabs_of(slabs), lifting, placement
         if placement is not None and not self.slabs.single:
             raise ValueError(
                 f"{type(placement).__name__} moves Gaussians of one slab, and several are asked for: leave slabs or "
@@ -160,7 +162,8 @@ class PhysicsInformedGaussians(AbstractFunctionExpert, AbstractResumableExpert):
     def _march(self, problem: Problem) -> March:
         """The running attempt."""
         minimiser, spread = self.minimiser or _minimiser(problem), self.spread
-        solver = SlabSolver(problem, minimiser, self.points, self.factor, self.placement, self.seed, self.device)
+        walls = self._walls(problem)
+        solver = SlabSolver(problem, minimiser, self.points, walls, self.placement, self.seed, self.device)
         for _ in range(int(self.kept.attempt)):
             spread = spread.refined(problem.box)
         return March(solver, spread, self.slabs, self.overlaps, self.tolerance, self.kept)
@@ -176,10 +179,7 @@ class PhysicsInformedGaussians(AbstractFunctionExpert, AbstractResumableExpert):
         self._check(problem)
         settings = {name: value for name, value in self._settings(problem).items() if name != "ends"}
         known = provenance(problem, self, **settings)
-        if self.factor is not None:
-            at = {**problem.box.probe(_PROBES), **problem.batch_parameters()}
-            known["factor"] = written(torch.as_tensor(value_at(self.factor, at), dtype=torch.float64).expand(_PROBES))
-        return {**known, "rows": fingerprint(problem)}
+        return {**known, "rows": fingerprint(problem, self._walls(problem))}
 
     def make_room(self, problem: Problem, shapes: Mapping[str, Sequence[int]]) -> None:
         self._check(problem)
@@ -245,7 +245,7 @@ class PhysicsInformedGaussians(AbstractFunctionExpert, AbstractResumableExpert):
             "points": self.points,
             "tolerance": self.tolerance,
             "attempts": self.attempts,
-            "factor": self.factor,
+            "lifting": self.lifting,
             "placement": self.placement,
             "minimiser": self.minimiser or _minimiser(problem),
             "seed": self.seed,
@@ -257,8 +257,22 @@ class PhysicsInformedGaussians(AbstractFunctionExpert, AbstractResumableExpert):
         if not self.slabs.single and not box.has_time:
             raise ValueError(f"slabs need a time axis, the domain has {', '.join(axes)}")
         self.spread.check(box)
-        if self.factor is not None:
-            check_value(self.factor, {**box.probe(_PROBES), **problem.batch_parameters()}, "the factor")
+        self._walls(problem)
+
+    def _walls(self, problem: Problem) -> AbstractLifting:
+        if self.lifting is None:
+            return NoLifting(problem.field_names)
+        made = self.lifting(problem)
+        if not isinstance(made, AbstractLifting):
+            raise TypeError(f"lifting must return an AbstractLifting, got {type(made).__name__}")
+        initial = [field for field, _ in problem.resolved.initial if made.imposes(field, BOUNDARIES["t"][0])]
+        if initial:
+            raise ValueError(
+                f"{type(made).__name__} imposes the initial values of {', '.join(initial)}, which slabs hand on by "
+                "themselves: give a lifting of the walls alone, such as WallLifting"
+            )
+        check_imposed(problem, made, problem.batch_parameters())
+        return made
 
 
 def _minimiser(problem: Problem) -> AbstractMinimiser:

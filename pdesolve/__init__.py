@@ -66,6 +66,7 @@ from pdesolve.frames.additive import AdditiveLifting
 from pdesolve.frames.generic import Frame, generic_frame
 from pdesolve.frames.similarity import SimilarityCoordinates, SimilarityLifting
 from pdesolve.frames.transfinite import ScaledCoordinates, TransfiniteLifting
+from pdesolve.frames.walls import WallLifting
 from pdesolve.implicit import AbstractAdjoint, DetachedAdjoint, ImplicitAdjoint
 from pdesolve.jet import Jet
 from pdesolve.lazy import loader
@@ -326,6 +327,7 @@ __all__ = [
     "Unstabilised",
     "Unweighted",
     "Violation",
+    "WallLifting",
     "Whitening",
     "ZeroBranch",
     "cartesian_decomposition",

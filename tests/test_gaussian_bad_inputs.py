@@ -9,6 +9,7 @@ import pytest
 import torch
 
 import pdesolve as ps
+from pdesolve.experts.gaussians.factor import Factor
 from pdesolve.experts.gaussians.layout import AxisMap
 from pdesolve.experts.gaussians.placement.adapted import Adapted
 from pdesolve.experts.gaussians.slabs import AdaptiveSlabs
@@ -107,7 +108,7 @@ def test_slabs_of_another_kind(slabs: object) -> None:
     [
         ("placement", "AbstractPlacement"),
         ("minimiser", "AbstractMinimiser"),
-        ("factor", "factor must be a function"),
+        ("lifting", "lifting must be a function"),
         ("maps", "map of 'x' must be an AxisMap"),
     ],
 )
@@ -152,7 +153,7 @@ def test_factors_that_cannot_be() -> None:
     """Of an axis that is not there; not finite; and not periodic where u is, in value or in slope."""
     for factor, message in ((lambda q: q, "reads 'q'"), (lambda x: 1.0 / x, "not finite")):
         with pytest.raises(ValueError, match=message):
-            solve(HEAT, PhysicsInformedGaussians({"t": 5, "x": 9}, factor=factor))
+            solve(HEAT, PhysicsInformedGaussians({"t": 5, "x": 9}, lifting=Factor(factor)))
     ring = ps.Problem(
         lambda f, c, p: f.u.t - f.u.xx,
         UNIT,
@@ -160,9 +161,13 @@ def test_factors_that_cannot_be() -> None:
     )
     for factor in (lambda x: 1.0 + x, lambda x: 2.0 + x * (1.0 - x)):
         with pytest.raises(ValueError, match="along which u is periodic"):
-            solve(ring, PhysicsInformedGaussians({"t": 5, "x": 9}, factor=factor))
+            solve(ring, PhysicsInformedGaussians({"t": 5, "x": 9}, lifting=Factor(factor)))
     expert = PhysicsInformedGaussians(
-        {"t": 7, "x": 14}, slabs=20, overlaps=(2.0,), factor=lambda x: 2.0 + torch.cos(2.0 * math.pi * x), tolerance=1.0
+        {"t": 7, "x": 14},
+        slabs=20,
+        overlaps=(2.0,),
+        lifting=Factor(lambda x: 2.0 + torch.cos(2.0 * math.pi * x)),
+        tolerance=1.0,
     )
     solution = solve(ring, expert)
     assert float(solution.field.values[0, 0, :, [0, -1]].diff().abs().max()) < 1e-12

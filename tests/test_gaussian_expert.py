@@ -10,10 +10,11 @@ from helpers import seeded, uniform
 from torch import Tensor
 
 import pdesolve as ps
-from pdesolve.experts.gaussians.factored import Factored, imposed_by
+from pdesolve.experts.gaussians.factor import Factor, FactorLifting, imposed_by
 from pdesolve.experts.gaussians.handed_over import HandedOver
 from pdesolve.experts.gaussians.layout import Layout
 from pdesolve.experts.gaussians.lifted import lifted_terms
+from pdesolve.experts.gaussians.nested import Nested
 from pdesolve.experts.gaussians.placement.adapted import Adapted
 from pdesolve.experts.gaussians.reduced_recovery import ReducedRecovery
 from pdesolve.experts.gaussians.slabs import AdaptiveSlabs, GivenSlabs
@@ -47,7 +48,9 @@ def error_of(solution: ps.Solution, problem: ps.Problem) -> float:
 
 def test_a_factor_holds_conditions_exactly_and_serves_the_rest() -> None:
     problem = heat()
-    expert = PhysicsInformedGaussians({"t": 7, "x": 14}, slabs=4, overlaps=(2.0,), factor=lambda x: x * (1.0 - x))
+    expert = PhysicsInformedGaussians(
+        {"t": 7, "x": 14}, slabs=4, overlaps=(2.0,), lifting=Factor(lambda x: x * (1.0 - x))
+    )
     solution = solve(problem, expert)
     assert error_of(solution, problem) < 1e-6
     assert float(solution.field.values[0, 0, :, [0, -1]].abs().max()) == 0.0
@@ -62,8 +65,8 @@ def test_a_factor_with_a_root_follows_a_root() -> None:
         reference=ExactSolution(lambda x: torch.sqrt(x)),
     )
     errors = []
-    for factor in (None, lambda x: x**0.5):
-        expert = PhysicsInformedGaussians({"x": 12}, overlaps=(2.0,), factor=factor, tolerance=10.0)
+    for root in (None, Factor(lambda x: x**0.5)):
+        expert = PhysicsInformedGaussians({"x": 12}, overlaps=(2.0,), lifting=root, tolerance=10.0)
         errors.append(error_of(solve(problem, expert), problem))
     assert errors[1] < 1e-4 * errors[0]
 
@@ -81,7 +84,7 @@ def test_liftings_of_slabs_agree_with_autograd() -> None:
     layout = Layout(ps.Rectangle((0, 1), (0, 1)), {"x": 5, "y": 4})
     weights = {"u": uniform(1, 20, seed=1), "p": torch.zeros(0, 20, dtype=torch.float64)}
     state = State(0.25, InSpace(layout.cloud()), weights)
-    lifting = Factored(HandedOver(state), lambda x: x * (1.0 - x), [])
+    lifting = Nested(FactorLifting(("u", "p"), lambda x: x * (1.0 - x), []), HandedOver(state))
     points = uniform(6, 3, seed=2)
     at = {axis: points[:, j] for j, axis in enumerate("txy")}
     terms = [(f, term) for f in ("u", "p") for term in ("", "t", "xx", "txy")]

@@ -19,6 +19,7 @@ from test_expert_files import rewritten
 from torch import Tensor
 
 import pdesolve as ps
+from pdesolve.experts.gaussians.factor import Factor
 from pdesolve.experts.gaussians.placement.stretched import Stretched
 from pdesolve.experts.gaussians.slabs import AdaptiveSlabs
 from pdesolve.experts.physics_informed_gaussians import PhysicsInformedGaussians
@@ -57,13 +58,13 @@ def heat(source: Any = lambda x: 0.0 * x, start: Any = lambda x: torch.sin(math.
     )
 
 
-def bump(size: float) -> Callable[..., Tensor]:
+def bump(size: float) -> Factor:
     """Zero at both ends; written alike whatever the size."""
 
     def factor(x: Tensor) -> Tensor:
         return size * x * (1.0 - x)
 
-    return factor
+    return Factor(factor)
 
 
 def wave() -> ps.Problem:
@@ -138,9 +139,14 @@ CASES: dict[str, tuple[Callable[[], ps.Problem], Make]] = {
     "adaptive": (burgers, lambda: viscous(slabs=AdaptiveSlabs(1e-3, length=0.2))),
     "linear": (heat, lambda: PhysicsInformedGaussians({"t": 7, "x": 14}, **LINEAR)),
     "two widths": (heat, lambda: PhysicsInformedGaussians({"t": 7, "x": 14}, **{**LINEAR, "overlaps": (2.0, 1.3)})),
-    "factor": (heat, lambda: PhysicsInformedGaussians({"t": 7, "x": 14}, factor=bump(1.0), **LINEAR)),
+    "factor": (heat, lambda: PhysicsInformedGaussians({"t": 7, "x": 14}, lifting=bump(1.0), **LINEAR)),
+    "walls": (burgers, lambda: viscous(lifting=ps.WallLifting)),
     "unequal": (heat, lambda: PhysicsInformedGaussians({"t": 7, "x": 14}, **{**LINEAR, "slabs": (0.1, 0.3, 0.5, 1.0)})),
     "second order": (wave, lambda: PhysicsInformedGaussians({"t": 8, "x": 20}, **LINEAR)),
+    "second order, walls": (
+        wave,
+        lambda: PhysicsInformedGaussians({"t": 8, "x": 20}, lifting=ps.WallLifting, **LINEAR),
+    ),
     "no space": (decay, lambda: PhysicsInformedGaussians(8, slabs=4)),
     "two fields": (pair, lambda: PhysicsInformedGaussians({"t": 7, "x": 16}, **LINEAR)),
 }
@@ -323,8 +329,8 @@ REFUSED: dict[str, tuple[ps.Problem, Make, str]] = {
     "source": (heat(source=lambda x: 0.1 * x), viscous, "its rows.equation is"),
     "count": (heat(), lambda **c: PhysicsInformedGaussians({"t": 6, "x": 31}, slabs=4, **c), "its settings.count is"),
     "slabs": (heat(), lambda **c: viscous(slabs=5, **c), "its settings.slabs is"),
-    "factor": (heat(), lambda factor: viscous(factor=bump(2.0)), "its factor is"),
-    "no factor": (heat(), lambda factor: viscous(), "its settings.factor is"),
+    "factor": (heat(), lambda lifting: viscous(lifting=bump(2.0)), "its rows.m of u is"),
+    "no factor": (heat(), lambda lifting: viscous(), "its settings.lifting is"),
 }
 
 
@@ -332,11 +338,11 @@ REFUSED: dict[str, tuple[ps.Problem, Make, str]] = {
 def test_a_file_of_another_problem_is_refused(name: str, tmp_path: Path) -> None:
     """Functions that are written alike are told apart by their values."""
     path = tmp_path / "fit.safetensors"
-    begun(heat(), lambda: viscous(factor=bump(1.0)), path, 1)
+    begun(heat(), lambda: viscous(lifting=bump(1.0)), path, 1)
     before = path.read_bytes()
     problem, make, words = REFUSED[name]
     with pytest.raises(ps.CheckpointError, match=words):
-        ps.solve(problem, make(factor=bump(1.0)), file=path)
+        ps.solve(problem, make(lifting=bump(1.0)), file=path)
     assert path.read_bytes() == before
 
 

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 import pdesolve as ps
+from pdesolve.experts.gaussians.factor import Factor
 from pdesolve.experts.gaussians.layout import AxisMap, Layout
 from pdesolve.experts.gaussians.slabs import AdaptiveSlabs
 from pdesolve.experts.one_off import FitReport
@@ -201,7 +202,7 @@ def test_conditions_on_walls_may_vary_in_time_and_read_parameters(walls: str) ->
 def test_a_factor_may_read_time() -> None:
     """u = (1 + t) x (1 - x) times Gaussians."""
     problem, exact = heat()
-    fitted = expert(factor=lambda t, x: (1.0 + t) * x * (1.0 - x))
+    fitted = expert(lifting=Factor(lambda t, x: (1.0 + t) * x * (1.0 - x)))
     fitted.fit(problem)
     assert errors(fitted, exact)[0] < 1e-5
 
@@ -288,17 +289,28 @@ def test_borders_of_slabs_belong_to_both() -> None:
 def test_settings_and_progress_are_reported() -> None:
     problem, _ = heat()
     square = AxisMap.of(lambda s: 0.5 * s + 0.5 * s**2)
-    fitted = expert(slabs=(0.25, 1.0), maps={"x": square}, factor=lambda x: x * (1.0 - x), tolerance=1.0)
+    fitted = expert(slabs=(0.25, 1.0), maps={"x": square}, lifting=Factor(lambda x: x * (1.0 - x)), tolerance=1.0)
     seen: list[float] = []
     report: FitReport = fitted.fit(problem, lambda share, residual: seen.append(share))
     assert seen == [0.25, 1.0]
     assert len(report.history["residual"]) == 2
     solution = fitted({}, ps.StructuredGrid.uniform(problem.box, (3, 3)))
     settings = solution.provenance["settings"]
-    for name in ("count", "slabs", "ends", "maps", "overlaps", "factor", "placement", "minimiser", "tolerance", "seed"):
+    for name in (
+        "count",
+        "slabs",
+        "ends",
+        "maps",
+        "overlaps",
+        "lifting",
+        "placement",
+        "minimiser",
+        "tolerance",
+        "seed",
+    ):
         assert name in settings
     assert "0.25" in settings["ends"]
-    assert "lambda" in settings["factor"]
+    assert "lambda" in settings["lifting"]
     rows, status = fitted.residual({}, torch.Generator().manual_seed(1))
     assert rows["equation"].shape[0] == status.shape[0] == 1
     assert status.shape[1] == 2

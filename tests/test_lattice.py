@@ -13,6 +13,7 @@ from torch import Tensor
 
 import pdesolve as ps
 from pdesolve.experts.gaussians.cloud import GaussianCloud
+from pdesolve.experts.gaussians.factor import FactorLifting
 from pdesolve.experts.gaussians.lattice import places, product_tables
 from pdesolve.experts.gaussians.lattice_residual import LatticeResidual
 from pdesolve.experts.gaussians.layout import Layout
@@ -224,7 +225,7 @@ def test_an_initial_state_over_a_factor() -> None:
         ],
     )
     layout = Layout(problem.box, {"t": 3, "x": 22, "y": 22}, 1.3)
-    state = State.initial(problem, layout, seeded(), lambda x: x * (2.0 - x))
+    state = State.initial(problem, layout, seeded(), FactorLifting(("u",), lambda x: x * (2.0 - x), []))
     points = uniform(300, 2).abs()
     x, y = points.unbind(1)
     u = x * (2.0 - x) * state.basis.sums(points, state.weights["u"], ("",))[""][0]

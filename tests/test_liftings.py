@@ -26,6 +26,7 @@ from pdesolve.frames.diffusivity import largest_diffusivity, prescribed_values
 from pdesolve.frames.generic import generic_frame
 from pdesolve.frames.similarity import SimilarityCoordinates, SimilarityLifting
 from pdesolve.frames.transfinite import ScaledCoordinates, TransfiniteLifting
+from pdesolve.frames.walls import WallLifting
 from pdesolve.jet import Jet, closure
 from pdesolve.pde.abstract import FunctionPDE
 from pdesolve.pde.heat import Heat
@@ -67,6 +68,17 @@ def plane() -> Problem:
 
 def poisson() -> Problem:
     return Problem(FunctionPDE(lambda f, c, p: f.u.xx + f.u.yy), SQUARE, [Dirichlet(lambda x, y: x * x - y * y)])
+
+
+def space() -> Problem:
+    """Values that no product of blends has, on five of six faces, Robin on the other."""
+    exact = lambda x, y, z: torch.exp(x - 2 * y) * torch.sin(z + x * y)  # noqa: E731
+    faces = ("left", "right", "bottom", "top", "back")
+    return Problem(
+        FunctionPDE(lambda f, c, p: f.u.xx + f.u.yy + f.u.zz),
+        SQUARE * Interval(0, 2, axis="z"),
+        [Dirichlet(exact, on=faces), Robin(2.0, 1.0, 1.0, on="front")],
+    )
 
 
 def system() -> Problem:
@@ -111,6 +123,15 @@ LIFTINGS: dict[str, Callable[[], tuple[Problem, AbstractLifting]]] = {
     "additive, no initial value": lambda: (p := beside(), AdditiveLifting(p)),
     "additive, third order in time": lambda: (p := jerk(), AdditiveLifting(p)),
     "transfinite, third order in time": lambda: (p := jerk(), TransfiniteLifting(p)),
+    "walls": lambda: (p := smooth(), WallLifting(p)),
+    "walls, initial values disagreeing": lambda: (p := jump(), WallLifting(p)),
+    "walls, parameters": lambda: (p := parametric(), WallLifting(p)),
+    "walls, second order in time": lambda: (p := wave(), WallLifting(p)),
+    "walls, plane": lambda: (p := plane(), WallLifting(p)),
+    "walls, steady": lambda: (p := poisson(), WallLifting(p)),
+    "walls, in space": lambda: (p := space(), WallLifting(p)),
+    "walls, two fields": lambda: (p := system(), WallLifting(p)),
+    "walls, no initial value": lambda: (p := beside(), WallLifting(p)),
     "similarity, agreeing": lambda: (p := smooth(), SimilarityLifting(p)),
     "similarity, disagreeing": lambda: (p := jump(), SimilarityLifting(p)),
     "similarity, parameters": lambda: (p := parametric(), SimilarityLifting(p)),
@@ -186,7 +207,9 @@ def test_values_are_finite_on_all_nodes_of_a_grid(name):
         assert bool(torch.isfinite(value).all())
 
 
-@pytest.mark.parametrize("name", ["transfinite, agreeing", "transfinite, plane", "transfinite, steady", "function"])
+@pytest.mark.parametrize(
+    "name", ["transfinite, agreeing", "transfinite, plane", "transfinite, steady", "walls, steady", "function"]
+)
 def test_conditions_that_agree_are_met_at_corners_too(name):
     problem, lifting = LIFTINGS[name]()
     grid = StructuredGrid.uniform(problem.domain, (5,) * len(problem.domain.axes))

@@ -12,9 +12,10 @@ from dataclasses import dataclass, field
 import torch
 from torch import Tensor
 
-from pdesolve.experts.gaussians.factored import Factor
+from pdesolve.experts.gaussians.factor import Factor
 from pdesolve.experts.gaussians.layout import AxisMap
 from pdesolve.experts.physics_informed_gaussians import PhysicsInformedGaussians
+from pdesolve.frames.abstract import AbstractLifting
 from pdesolve.problem import Problem
 from pdesolve.reference.suite import (
     allen_cahn_problem,
@@ -40,7 +41,7 @@ class Setting:
     slabs: Sequence[float] = (1.0,)
     overlaps: Sequence[float] = (1.3,)
     maps: Mapping[str, AxisMap] = field(default_factory=dict)
-    factor: Factor | None = None
+    lifting: Callable[[Problem], AbstractLifting] | None = None
     points: float = 2.0
     tolerance: float = 1e-2
     minimiser: AbstractMinimiser | None = None
@@ -57,7 +58,7 @@ class Setting:
             slabs=self.slabs,
             overlaps=self.overlaps,
             maps=self.maps,
-            factor=self.factor,
+            lifting=self.lifting,
             points=self.points,
             tolerance=self.tolerance,
             minimiser=self.minimiser,
@@ -143,7 +144,7 @@ def _flow(n: int, in_time: int, slabs: int) -> Setting:
 
 def _hills(n: int, slabs: int) -> Setting:
     count, maps = _plane(n, walls(2.0, -1.0, 1.0), 5)
-    return Setting(count, growing(slabs), (2.0,), maps, factor=root, minimiser=KrylovGaussNewton())
+    return Setting(count, growing(slabs), (2.0,), maps, lifting=Factor(root), minimiser=KrylovGaussNewton())
 
 
 HELMHOLTZ = Setting({"x": 20, "y": 50}, overlaps=(2.5, 3.0))

@@ -19,6 +19,7 @@ NAMES = (
     "layer_uses",
     "sparse_solves",
     "gaussians",
+    "gaussian_walls",
     "placements",
     "lagrangian",
     "mesh_patches",

@@ -40,6 +40,16 @@ class LiftedTerms:
             out[field, alpha] = total
         return out
 
+    def solved(self, term: Term, wanted: Tensor, of_v: Mapping[str, Tensor]) -> tuple[Tensor, Tensor]:
+        """∂^α v from ∂^α u and the other ∂^β v by name: what m times it is, and m, (m,) each."""
+        left, over = wanted - self.offset[term], torch.ones_like(wanted)
+        for beta, factor in self.factors[term]:
+            if beta == term[1]:
+                over = over if factor is None else factor
+            else:
+                left = left - (of_v[beta] if factor is None else factor * of_v[beta])
+        return left, over
+
     def pulled(self, slopes: Mapping[Term, Tensor]) -> dict[tuple[str, str], Tensor]:
         """∂F/∂(∂^β v) by (field, β), from ∂F/∂(∂^α u)."""
         out: dict[tuple[str, str], Tensor] = {}

@@ -13,10 +13,10 @@ from torch import Tensor
 from pdesolve.condition import InitialCondition
 from pdesolve.domains.geometry import Box
 from pdesolve.experts.gaussians.cloud import GaussianCloud
-from pdesolve.experts.gaussians.factored import Factor, Factored, imposed_by
 from pdesolve.experts.gaussians.handed_over import HandedOver
 from pdesolve.experts.gaussians.lattice_residual import LatticeResidual
 from pdesolve.experts.gaussians.layout import Layout, MappedSampler
+from pdesolve.experts.gaussians.nested import nested
 from pdesolve.experts.gaussians.placement.abstract import AbstractPlacement
 from pdesolve.experts.gaussians.placement.fit import GaussianFit
 from pdesolve.experts.gaussians.placement.rows import SampledRows
@@ -77,7 +77,7 @@ class SlabSolver:
         problem: the whole.
         minimiser: finds the weights.
         points: of the equation over unknowns.
-        factor: of the solution.
+        lifting: of the walls, whatever the slab.
         placement: moves Gaussians after the lattice's fit.
         seed: of the points, the same in every slab: equal slabs have equal rows.
         device: where.
@@ -86,7 +86,7 @@ class SlabSolver:
     problem: Problem
     minimiser: AbstractMinimiser
     points: float
-    factor: Factor | None
+    lifting: AbstractLifting
     placement: AbstractPlacement | None
     seed: int
     device: torch.device
@@ -97,7 +97,7 @@ class SlabSolver:
 
     def initial(self, layout: Layout) -> State:
         """What the first slab sets out from."""
-        return State.initial(self.problem, layout, self.generator(), self.factor, self.device)
+        return State.initial(self.problem, layout, self.generator(), self.lifting, self.device)
 
     def solve(self, part: Problem, layout: Layout, state: State | None) -> SolvedSlab:
         """One slab.
@@ -156,10 +156,9 @@ class SlabSolver:
                 lifting, unseen = HandedOver(state), free if first else None
             elif not first:
                 others = [c for c in part.conditions if not isinstance(c, InitialCondition)]
-                part = replace(part, conditions=[*state.conditions(), *others])
-        if self.factor is not None:
-            lifting = Factored(lifting, self.factor, imposed_by(self.factor, part))
-        return part, lifting, unseen
+                given = state.conditions(self.lifting, part.batch_parameters(device=self.device))
+                part = replace(part, conditions=[*given, *others])
+        return part, nested(self.lifting, lifting), unseen
 
     def _residual(self, rows: _Rows, cloud: GaussianCloud, lifting: AbstractLifting) -> LatticeResidual:
         part, layout = rows.part, rows.layout

@@ -178,6 +178,11 @@ def points_at(coordinates: Mapping[str, Any], parameters: Mapping[str, Any]) -> 
     return Namespace({**coordinates, **parameters}, "axis or parameter")
 
 
+def moved(at: Points, axis: str, position: float) -> Points:
+    """The same points with one coordinate at a fixed place."""
+    return Namespace({**at, axis: at[axis] * 0.0 + position}, "axis or parameter")
+
+
 def full_like(value: Any, like: Any) -> Any:
     """A number, tensor or jet as a jet or tensor of the shape of ``like``."""
     if isinstance(value, Jet):
@@ -198,5 +203,6 @@ __all__ = [
     "NoLifting",
     "Points",
     "full_like",
+    "moved",
     "points_at",
 ]

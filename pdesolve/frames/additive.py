@@ -5,9 +5,8 @@ from __future__ import annotations
 from typing import Any, final
 
 from pdesolve.condition import FaceCondition, value_at
-from pdesolve.frames.abstract import AbstractLifting, Points, full_like
+from pdesolve.frames.abstract import AbstractLifting, Points, full_like, moved
 from pdesolve.frames.transfinite import face_distances, initial_polynomial, inverse_distance_weights
-from pdesolve.namespace import Namespace
 from pdesolve.problem import Problem
 
 
@@ -54,11 +53,11 @@ class AdditiveLifting(AbstractLifting):
         """What the boundary value gains beyond the initial values there: zero at t0, with its first n - 1 rates."""
         orders = self._orders(face.field)
         if orders > 1:  # a value that reads the face's own coordinate has the rates of the initial values there only
-            at = _moved(at, face.axis, face.position)
+            at = moved(at, face.axis, face.position)
         prescribed = value_at(face.value, at) / value_at(face.alpha, at)
         if not orders:
             return prescribed
-        start = _moved(at, "t", self.problem.domain.bounds("t")[0])
+        start = moved(at, "t", self.problem.domain.bounds("t")[0])
         gained = prescribed - value_at(face.value, start) / value_at(face.alpha, start)
         return gained - initial_polynomial(self.problem, face.field, at, lowest=1)
 
@@ -75,8 +74,3 @@ class AdditiveLifting(AbstractLifting):
     def _orders(self, name: str) -> int:
         """How many initial conditions a field has."""
         return sum(field == name for field, _ in self.problem.resolved.initial)
-
-
-def _moved(at: Points, axis: str, position: float) -> Points:
-    """The same points with one coordinate at a fixed place."""
-    return Namespace({**at, axis: at[axis] * 0.0 + position}, "axis or parameter")

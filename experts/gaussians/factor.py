@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
 from typing import Any, final
 
 import torch
 from torch import Tensor
 
-from pdesolve.condition import value_at
+from pdesolve.condition import check_value, value_at
 from pdesolve.domains.sampling import face_points
 from pdesolve.frames.abstract import AbstractLifting, Points, full_like
 from pdesolve.jet import Jet, closure
@@ -16,38 +17,60 @@ from pdesolve.problem import Problem
 
 _ZERO = 1e-12
 _TRIED = 64
+_PROBES = 9
 _AGREE = 1e-9
-
-Factor = Callable[..., Any]
-"""Called with axes by name, tensors or jets: ``lambda x: 1.0 - x * x``."""
 
 
 @final
-class Factored(AbstractLifting):
-    """u = f (g + m v), f a function of the axes.
+@dataclass(frozen=True)
+class Factor:
+    """Makes the lifting u = f v of all fields of a problem, f a function that is zero where u is known to be.
 
     Arguments:
-        inner: g and m.
-        factor: f.
-        imposed: boundaries on which f and the prescribed values are zero.
+        function: f, called with axes by name, tensors or jets, and parameters: ``lambda x: 1.0 - x * x``.
+
+    Raises:
+        TypeError: no function.
+        ValueError: when called with a problem: a factor that vanishes where another value is prescribed, is not finite
+            on a boundary, or not periodic where u is.
     """
 
-    def __init__(self, inner: AbstractLifting, factor: Factor, imposed: Iterable[tuple[str, str]]) -> None:
-        self.inner, self.factor, self.imposed = inner, factor, frozenset(imposed)
+    function: Callable[..., Any]
+
+    def __post_init__(self) -> None:
+        if not callable(self.function):
+            raise TypeError(f"a factor must be a function of axes by name, got {type(self.function).__name__}")
+
+    def __call__(self, problem: Problem) -> FactorLifting:
+        known = {**problem.box.probe(_PROBES), **problem.batch_parameters()}
+        check_value(self.function, known, "the factor")
+        return FactorLifting(problem.field_names, self.function, imposed_by(self.function, problem))
+
+
+@final
+class FactorLifting(AbstractLifting):
+    """u = f v, f a function of the axes.
+
+    Arguments:
+        fields: names of the unknowns.
+        function: f.
+        imposed: (field, boundary) on which f and the prescribed values are zero.
+    """
+
+    def __init__(self, fields: Sequence[str], function: Callable[..., Any], imposed: Iterable[tuple[str, str]]) -> None:
+        self.fields, self.function, self.imposed = tuple(fields), function, frozenset(imposed)
 
     def lift(self, at: Points) -> dict[str, Any]:
-        f = value_at(self.factor, at)
-        return {name: f * value for name, value in self.inner.lift(at).items()}
+        return dict.fromkeys(self.fields, 0.0)
 
     def multiplier(self, at: Points) -> dict[str, Any]:
-        f = value_at(self.factor, at)
-        return {name: f * value for name, value in self.inner.multiplier(at).items()}
+        return dict.fromkeys(self.fields, value_at(self.function, at))
 
     def imposes(self, field: str, boundary: str) -> bool:
-        return (field, boundary) in self.imposed or self.inner.imposes(field, boundary)
+        return (field, boundary) in self.imposed
 
 
-def imposed_by(factor: Factor, problem: Problem) -> list[tuple[str, str]]:
+def imposed_by(factor: Callable[..., Any], problem: Problem) -> list[tuple[str, str]]:
     """(field, boundary) of the conditions u = 0 that a factor meets.
 
     Raises:
@@ -75,7 +98,7 @@ def imposed_by(factor: Factor, problem: Problem) -> list[tuple[str, str]]:
     return found
 
 
-def _check_periodic(factor: Factor, problem: Problem, axis: str) -> None:
+def _check_periodic(factor: Callable[..., Any], problem: Problem, axis: str) -> None:
     """f and its derivatives along an axis, as many as the equation's order asks for, agree at both ends."""
     terms = closure((axis * max(0, problem.trace.order(axis) - 1),))
     inside = problem.box.probe(_TRIED)
