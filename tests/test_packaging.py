@@ -101,6 +101,18 @@ def test_import_is_fast(imported: list[dict[str, Any]]) -> None:
     assert min(run["seconds"] for run in imported) <= 0.3
 
 
+def test_every_name_and_package_is_there_once_it_is_asked_for(tmp_path: Path) -> None:
+    """In a fresh process, where nothing else has loaded them."""
+    script = (
+        "import pdesolve as ps\n"
+        "assert set(ps.__all__) <= set(dir(ps))\n"
+        "print(ps.reference.bracket.__name__, ps.training.train is ps.train, ps.results.__doc__ is not None)\n"
+        "assert all(getattr(ps, name) is not None for name in ps.__all__)\n"
+    )
+    ran = python("-c", script, cwd=tmp_path)
+    assert ran.stdout.split() == ["bracket", "True", "True"], ran.stderr
+
+
 @pytest.mark.parametrize("name", LINKED)
 def test_linked_folder_is_a_relative_symlink(name: str) -> None:
     link = ROOT / "pdesolve" / name
