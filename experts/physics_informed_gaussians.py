@@ -12,7 +12,7 @@ from torch import Tensor
 
 from pdesolve.domains.geometry import BOUNDARIES, finite_float, positive_int
 from pdesolve.experts.function_expert import AbstractFunctionExpert
-from pdesolve.experts.gaussians.kept_slabs import KeptSlabs
+from pdesolve.experts.gaussians.kept_slabs import KeptSlabs, Mark
 from pdesolve.experts.gaussians.layout import AxisMap, MappedSampler
 from pdesolve.experts.gaussians.march import March
 from pdesolve.experts.gaussians.placement.abstract import AbstractPlacement
@@ -28,11 +28,13 @@ from pdesolve.frames.check import check_imposed
 from pdesolve.problem import Problem
 from pdesolve.residual_minimisation.abstract import AbstractMinimiser
 from pdesolve.residual_minimisation.damped_qr import KeptQR
-from pdesolve.residual_minimisation.fingerprint import fingerprint
+from pdesolve.residual_minimisation.fingerprint import fingerprint, written
 from pdesolve.residual_minimisation.line_search_gauss_newton import LineSearchGaussNewton
 from pdesolve.residual_minimisation.linear_least_squares import LinearLeastSquares
 from pdesolve.residual_minimisation.problem_rows import equation_rows
 from pdesolve.status import SolveStatus
+
+_KNOTS = 1025  # of a map, by which it is known again
 
 
 @final
@@ -130,7 +132,7 @@ class PhysicsInformedGaussians(AbstractFunctionExpert, AbstractResumableExpert):
             raise ValueError("a map along t is of one slab, and several are asked for: give their ends as shares")
         self.minimiser, self.seed = minimiser, seed
         self.kept = KeptSlabs()
-        self._slabs: list[Slab] = []
+        self._restored: tuple[Mark, list[Slab]] | None = None
 
     @property
     def device(self) -> torch.device:
@@ -148,14 +150,15 @@ class PhysicsInformedGaussians(AbstractFunctionExpert, AbstractResumableExpert):
     def resume(
         self, problem: Problem, progress: Progress | None = None, after_piece: Callable[[], None] | None = None
     ) -> FitReport:
-        self._check(problem)
-        if len(self.kept) and self._problem is not problem:
+        if self._problem is None:
+            return self.fit(problem, progress, after_piece)
+        if self._problem is not problem:
             raise ValueError("resume goes on with the problem that was begun: call fit for another one")
-        self._problem, self.report, self._slabs = problem, None, []
-        report, self._slabs = self._march(problem).run(progress, after_piece)
+        self.report = None
+        report = self._march(problem).run(progress, after_piece)
         while report.status is SolveStatus.UNRESOLVED and int(self.kept.attempt) + 1 < self.attempts:
             self.kept.clear(int(self.kept.attempt) + 1)
-            report, self._slabs = self._march(problem).run(progress, after_piece)
+            report = self._march(problem).run(progress, after_piece)
         self.report = report
         return report
 
@@ -170,20 +173,24 @@ class PhysicsInformedGaussians(AbstractFunctionExpert, AbstractResumableExpert):
 
     @property
     def _pieces(self) -> Sequence[Slab]:
-        """The kept slabs where the expert is now, those of an interrupted fit too."""
-        if len(self._slabs) != len(self.kept) or any(piece.weights.device != self.device for piece in self._slabs):
-            self._slabs = self._march(self.problem).restored()
-        return self._slabs
+        """The kept slabs, those of an interrupted fit too."""
+        mark = self.kept.mark()
+        if self._restored is None or not self._restored[0].same(mark):
+            self._restored = (mark, self._march(self.problem).restored())
+        return self._restored[1]
 
     def record(self, problem: Problem) -> dict[str, Any]:
         self._check(problem)
-        settings = {name: value for name, value in self._settings(problem).items() if name != "ends"}
-        known = provenance(problem, self, **settings)
-        return {**known, "rows": fingerprint(problem, self._walls(problem))}
+        counts, knots = self.spread.counts(problem.box), torch.linspace(0.0, 1.0, _KNOTS, dtype=torch.float64)
+        settings = {**self._settings(problem), "count": {axis: counts[axis] for axis in problem.box.axes}}
+        del settings["ends"], settings["lifting"]
+        maps = {axis: written(map(knots)) for axis, map in sorted(self.spread.maps.items())}
+        rows = fingerprint(problem, self._walls(problem))
+        return {**provenance(problem, self, **settings), "maps": maps, "rows": rows}
 
     def make_room(self, problem: Problem, shapes: Mapping[str, Sequence[int]]) -> None:
         self._check(problem)
-        self._problem, self.report, self._slabs = problem, None, []
+        self._problem, self.report = problem, None
         self.kept.make_room({name.removeprefix("kept."): shape for name, shape in shapes.items()})
 
     def at(self, coordinates: Mapping[str, Tensor], term: str = "") -> Tensor:

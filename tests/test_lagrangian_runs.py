@@ -331,6 +331,24 @@ def test_solve_goes_on_from_a_file(tmp_path: Path) -> None:
         again.resume(problem())
 
 
+def test_a_slab_that_was_not_judged_is_done_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Interrupted between its last stage and the residual that judges it."""
+    made, whole = expert(slabs=2), expert(slabs=2)
+    whole.fit(SOLVER)
+
+    def interrupted(self: ps.LagrangianPINN, *given: Any) -> float:
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patched:
+        patched.setattr(ps.LagrangianPINN, "_checked_residual", interrupted)
+        with pytest.raises(KeyboardInterrupt):
+            made.fit(SOLVER)
+    assert made.stages.tolist() == [1, 0]
+    made.resume(SOLVER)
+    assert made.ended.tolist() == [0, 0]
+    torch.testing.assert_close(made.at(AT), whole.at(AT), rtol=0, atol=1e-9)
+
+
 def test_solve_says_that_characteristics_cross() -> None:
     inviscid = ps.FunctionPDE(lambda f, c, p: f.u.t + f.u * f.u.x)
     domain = ps.Interval(0, TURN) * ps.TimeInterval(0, 1.5)

@@ -17,6 +17,21 @@ _TENSORS = ("weights", "states", "centres", "shapes")
 
 
 @dataclass(frozen=True, eq=False)
+class Mark:
+    """Tensors with their versions: what was made of them holds as long as they are the same, and unchanged.
+
+    It keeps them, so that no other can take their place in memory and pass for them.
+    """
+
+    tensors: tuple[tuple[Tensor, int], ...]
+
+    def same(self, other: Mark) -> bool:
+        """Whether both are of the same slabs."""
+        pairs = zip(self.tensors, other.tensors, strict=True)
+        return all(a is b and seen == now for (a, seen), (b, now) in pairs)
+
+
+@dataclass(frozen=True, eq=False)
 class KeptSlab:
     """One solved slab.
 
@@ -80,6 +95,10 @@ class KeptSlabs(nn.Module):
         row = self.numbers.new_tensor([[slab.numbers[name] for name in _COLUMNS]])
         self.numbers = torch.cat([self.numbers, row])
 
+    def mark(self) -> Mark:
+        """What changes whenever the slabs do, or where they are."""
+        return Mark(tuple((t, t._version) for t in (self.numbers, self.get_buffer("weights"))))
+
     def history(self) -> dict[str, list[float]]:
         """What a report tells, one number for each slab."""
         return {name: self.numbers[:, _COLUMNS.index(name)].tolist() for name in HISTORY}
@@ -89,8 +108,15 @@ class KeptSlabs(nn.Module):
 
         Arguments:
             shapes: by name; names that are none of these buffers are left out.
+
+        Raises:
+            ValueError: shapes that do not go together.
         """
         self.clear(0)
+        counts = {tuple(shapes[name])[:1] for name in ("numbers", *_TENSORS) if name in shapes}
+        sound = len(counts) <= 1 and all(len(shapes[name]) == 3 for name in _TENSORS if name in shapes)
+        if not sound or tuple(shapes.get("numbers", ()))[1:] not in ((), (len(_COLUMNS),)):
+            raise ValueError(f"no fit of Gaussians has tensors of shapes {dict(shapes)}")
         for name, buffer in self.named_buffers():
             if name in shapes:
                 setattr(self, name, buffer.new_zeros(tuple(shapes[name])))

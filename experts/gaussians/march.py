@@ -42,21 +42,22 @@ class March:
     tolerance: float
     kept: KeptSlabs
 
-    def run(self, progress: Progress | None, after_slab: Callable[[], None] | None) -> tuple[FitReport, list[Slab]]:
+    def run(self, progress: Progress | None, after_slab: Callable[[], None] | None) -> FitReport:
         """Solve what is not kept; a kept slab that failed is tried again."""
         problem, kept = self.solver.problem, self.kept
         if len(kept) and kept[-1].numbers["status"] != SolveStatus.CONVERGED:
             kept.cut(len(kept) - 1)
-        pieces = self.restored()
         overlaps, start, end = self.overlaps, 0.0, self.slabs.first() if problem.box.has_time else 1.0
         size, longer = 0.0, math.inf  # of u so far; residual of a longer slab from the same start
         states: dict[float, State] = {}  # what the next slab sets out from, by overlap
-        if pieces:
+        if len(kept):
             last = kept[-1].numbers
             start, end, size, overlaps = last["end"], last["following"], last["size"], (last["overlap"],)
             if start < 1.0:
-                states = {last["overlap"]: handed_on(pieces[-1], self._state(kept[-1]))}
+                states = {last["overlap"]: handed_on(self._slab(kept[-1]), self._state(kept[-1]))}
                 self._recall()
+            if progress is not None:
+                progress(start, last["residual"])
         while start < 1.0:
             overlap, solved = self._best(on_share(problem, start, end), overlaps, states)
             residual = solved.relative(size)
@@ -70,18 +71,17 @@ class March:
             shares["shared"] = float(solved.ended.shared)
             told = zip(HISTORY, _told(solved, residual, overlap), strict=True)
             kept.append(self._entry({**shares, **dict(told)}, solved.slab, states.get(overlap)))
-            pieces.append(solved.slab)
             if after_slab is not None:
                 after_slab()
             if progress is not None:
                 progress(end, residual)
             if status is not SolveStatus.CONVERGED:
-                return FitReport(status, residual, kept.history(), self._detail(solved, residual)), pieces
+                return FitReport(status, residual, kept.history(), self._detail(solved, residual))
             if end < 1.0:
                 states = {overlap: handed_on(solved.slab, states[overlap])}
             overlaps, start, end = (overlap,), end, following
         history = kept.history()
-        return FitReport(SolveStatus.CONVERGED, max(history["residual"]), history), pieces
+        return FitReport(SolveStatus.CONVERGED, max(history["residual"]), history)
 
     def restored(self) -> list[Slab]:
         """The kept slabs where the solver is."""
@@ -92,10 +92,16 @@ class March:
         last = len(self.kept) - 1
         while last and self.kept[last].numbers["shared"]:
             last -= 1
-        entry = self.kept[last]
-        if len(self.kept) == 1 and entry.numbers["overlap"] != self.overlaps[-1]:
-            return  # those of another width were made after them
-        self.solver.recall(*self._part(entry), self._state(entry))
+        if last:
+            self.solver.recall(*self._part(self.kept[last]), self._state(self.kept[last]))
+            return
+        # The first slab was solved with every overlap, and where it shares factors perhaps longer before.
+        ends = [self.slabs.first()] if self.kept[0].numbers["shared"] else []
+        for end in (*ends, self.kept[0].numbers["end"]):
+            part = on_share(self.solver.problem, 0.0, end)
+            for overlap in self.overlaps:
+                layout = self.spread.layout(part, overlap)
+                self.solver.recall(part, layout, self.solver.initial(layout))
 
     def _best(self, part: Problem, overlaps: Sequence[float], states: dict[float, State]) -> tuple[float, SolvedSlab]:
         """The slab with the overlap that leaves the smallest residual, results before failures."""

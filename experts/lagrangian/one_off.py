@@ -122,7 +122,7 @@ class LagrangianFit(AbstractResumableExpert):
         found = run(self.minimiser, self.path, throw=False, watch=show, after_stage=after_stage)
         codes = [next(s for s in SolveStatus if s == code) for code in made.ended.tolist()]
         failed = [index for index, code in enumerate(codes) if not code.succeeded]
-        before = len(codes) - len(found.minimised)  # slabs that another process has fitted
+        before = len(codes) - len(found.minimised)  # slabs that an earlier run has fitted
         history = {
             "time": [m.frame.start + m.frame.duration for m in made.maps],
             "residual": list(found.residual),

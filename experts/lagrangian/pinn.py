@@ -179,6 +179,7 @@ class LagrangianPINN(AbstractExpert):
         unfinished = (self.ended != int(SolveStatus.CONVERGED)).nonzero()[:, 0].tolist()
         first = unfinished[0] if unfinished else len(self.theta)
         self.stages[first:][self.ended[first:] >= 0] = 0  # a slab that failed begins anew, and all that set out from it
+        self.stages[first:].clamp_(max=len(path) - 1)  # one that was not judged is done again
         self.ended[first:] = _BEGUN
         for index in range(first, len(self.theta)):
             found, stopped = self._fit_slab(index, minimiser, path, watch, after_stage)

@@ -5,46 +5,54 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+from pdesolve.domains.sampling import SobolSampler
 from pdesolve.frames.abstract import AbstractLifting, NoLifting, full_like, points_at
 from pdesolve.problem import Problem
-from pdesolve.residual_minimisation.problem_rows import Known, condition_rows, equation_rows
+from pdesolve.residual_minimisation.problem_rows import condition_rows, equation_rows, sampled_faces
 
-_POINTS = 64
+_POINTS = 1024
 
 
 def fingerprint(problem: Problem, lifting: AbstractLifting | None = None) -> dict[str, str]:
-    """Sizes of the equation's and of every condition's rows, by label, at fixed points for terms of fixed values.
+    """Sizes of the equation's and of every condition's rows, by label, at fixed points.
+
+    Once for u = 0, which leaves sources and prescribed values, and once for terms of the order of one.
 
     Arguments:
         problem: on a box.
         lifting: whose g and m are told too (default none).
 
     Returns:
-        Ten digits each, so that other machines round to the same text; values that are not finite are among them.
+        Nine digits of each, so that other machines round to the same text.
     """
-    box = problem.box
-
-    def face(boundary: str) -> Known:
-        return box.probe(_POINTS, box.boundary(boundary))
-
+    box, sampler, generator = problem.box, SobolSampler(), torch.Generator().manual_seed(0)
+    drawn = sampler.sample(box, _POINTS, generator, torch.float64)
+    inside = {axis: value.squeeze(0) for axis, value in drawn.items()}
+    faces = sampled_faces(box, _POINTS, sampler, generator)
     omega = torch.full((_POINTS,), _POINTS**-0.5, dtype=torch.float64)
     rows = [
-        equation_rows(problem, box.probe(_POINTS), omega),
-        *condition_rows(problem, NoLifting(problem.field_names), face, 1.0),
+        equation_rows(problem, inside, omega),
+        *condition_rows(problem, NoLifting(problem.field_names), faces, 1.0),
     ]
-    steps, known = torch.arange(_POINTS, dtype=torch.float64), problem.batch_parameters()
-    found = {}
+    steps, known, found = torch.arange(_POINTS, dtype=torch.float64), problem.batch_parameters(), {}
     for piece in rows:
-        values = {term: torch.cos(steps + 0.7 * j) for j, term in enumerate(piece.terms)}
-        found[piece.label] = _written(piece.residual(values, known))
+        waves = {term: torch.cos(steps + 0.7 * j) for j, term in enumerate(piece.terms)}
+        zeros = dict.fromkeys(piece.terms, torch.zeros_like(steps))
+        found[piece.label] = ", ".join(written(piece.residual(values, known)) for values in (zeros, waves))
     if lifting is not None:
-        at, like = points_at(box.probe(_POINTS), known), next(iter(box.probe(_POINTS).values()))
+        at, like = points_at(inside, known), next(iter(inside.values()))
         for name, parts in (("g", lifting.lift(at)), ("m", lifting.multiplier(at))):
             for field, value in parts.items():
-                found[f"{name} of {field}"] = _written(full_like(value, like))
+                found[f"{name} of {field}"] = written(full_like(value, like))
     return found
 
 
-def _written(values: Tensor) -> str:
-    """The size of a tensor as text."""
-    return f"{float(torch.linalg.vector_norm(values)):.9e}"
+def written(values: Tensor) -> str:
+    """What a tensor is, as text: its size, its part along a fixed vector, and how much of it is not finite."""
+    flat = values.flatten()
+    finite = torch.isfinite(flat)
+    kept, lost = flat[finite], int((~finite).sum())
+    along = torch.randn(len(flat), generator=torch.Generator().manual_seed(1), dtype=torch.float64)[finite]
+    size = float(torch.linalg.vector_norm(kept))
+    share = float(kept @ along.to(kept)) / size if size > 0 else 0.0
+    return f"{size:.9e} at {share:.9f}" + (f", {lost} not finite" if lost else "")

@@ -69,8 +69,9 @@ class LinearLeastSquares(AbstractKeepingMinimiser):
         return replace(journal.finish(SolveStatus.CONVERGED), shared=shared)
 
     def recall(self, problem: AbstractResidual, start: Tensor) -> None:
-        with torch.no_grad():
-            self.factorise(problem.linearise(start)[1], self.damping).served = True
+        if self.factorise is not DampedQR:  # which keeps nothing
+            with torch.no_grad():
+                self.factorise(problem.linearise(start)[1], self.damping).served = True
 
     def _check_affine(self, moved: Tensor, r: Tensor, jacobian: Tensor, step: Tensor, theta: Tensor) -> None:
         off = torch.linalg.vector_norm(moved - r - jacobian @ step)

@@ -12,6 +12,8 @@ from pdesolve.experts.abstract import AbstractExpert
 from pdesolve.training.errors import CheckpointError
 from pdesolve.training.expert_file import expert_path, load_expert, save_expert
 
+_LEFT_OUT = ("torch", "equation", "conditions")
+
 
 @final
 class FitFile:
@@ -19,7 +21,8 @@ class FitFile:
 
     Arguments:
         path: a name that ends in ``.safetensors``.
-        record: what has to agree for a state to be gone on with, in JSON's types; the version of torch is left out.
+        record: what has to agree for a state to be gone on with, in JSON's types. Left out are the version of torch,
+            and texts of functions, which say where they are written and not what they do: "rows" tell that.
 
     Raises:
         ValueError: another ending.
@@ -29,7 +32,7 @@ class FitFile:
     def __init__(self, path: str | os.PathLike[str], record: Mapping[str, Any]) -> None:
         self.path = expert_path(path)
         check_target(self.path, overwrite=True)
-        self._record = {name: value for name, value in record.items() if name != "torch"}
+        self._record = {name: value for name, value in record.items() if name not in _LEFT_OUT}
 
     def load(
         self, expert: AbstractExpert, make_room: Callable[[Mapping[str, Sequence[int]]], None] | None = None
@@ -46,21 +49,25 @@ class FitFile:
         if not self.path.exists():
             return False
 
-        roomy: list[bool] = []
+        begun = False
 
         def known(stored: Mapping[str, Any]) -> AbstractExpert:
+            nonlocal begun
             for name, here in self._record.items():
                 self._require_same(name, stored.get(name), here)
             if make_room is not None:
                 shapes = self._shapes(stored)
-                roomy.append(True)
-                make_room(shapes)
+                begun = True
+                try:
+                    make_room(shapes)
+                except ValueError as error:
+                    raise CheckpointError(f"{self.path}: {error}") from error
             return expert
 
         try:
             load_expert(self.path, known)
         except CheckpointError:
-            if roomy and make_room is not None:
+            if begun and make_room is not None:
                 make_room({})
             raise
         return True
@@ -73,11 +80,12 @@ class FitFile:
     def _require_same(self, name: str, stored: Any, here: Any) -> None:
         if stored == here:
             return
+        missing = object()
         if isinstance(stored, dict) and isinstance(here, dict):  # the first entry that differs says more than all
             name, stored, here = next(
                 (f"{name}.{key}", stored.get(key), here.get(key))
                 for key in (*here, *stored)
-                if stored.get(key) != here.get(key)
+                if stored.get(key, missing) != here.get(key, missing)
             )
         raise CheckpointError(
             f"{self.path}: its {name} is {stored!r}, here it is {here!r}: give the same problem and settings, or "
@@ -91,7 +99,7 @@ class FitFile:
             raise CheckpointError(f"{self.path}: the shapes of its tensors are missing")
         for name, shape in shapes.items():
             sound = isinstance(shape, list) and all(type(n) is int and n >= 0 for n in shape)
-            if not sound or math.prod(shape) > room:
+            if not sound or max(math.prod(shape), *shape, 0) > room:
                 raise CheckpointError(
                     f"{self.path}: the shape of {name!r} is {shape!r}, which no file of its size holds"
                 )

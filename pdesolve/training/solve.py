@@ -61,6 +61,8 @@ def solve(
             f"expert must be fitted to one problem, such as PhysicsInformedGaussians, got {type(expert).__name__}: "
             "experts for families are trained with train(expert)"
         )
+    nodes = _NODES[len(problem.box.axes)]
+    chosen = grid or StructuredGrid.uniform(problem.box, (nodes,) * len(problem.box.axes))
     began = time.perf_counter()
     fit = expert.fit if file is None else _kept(problem, expert, file)
     bar = _bar(progress)
@@ -75,8 +77,6 @@ def solve(
     finally:  # a line on the terminal ends, whatever ended the fit
         if bar is not None:
             bar.close()
-    nodes = _NODES[len(problem.box.axes)]
-    chosen = grid or StructuredGrid.uniform(problem.box, (nodes,) * len(problem.box.axes))
     solution: Solution = expert({}, chosen, throw=throw)
     seconds = torch.tensor([[time.perf_counter() - began]], dtype=torch.float64)
     return replace(solution, stats={**solution.stats, "seconds": seconds})

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import os
 import stat
@@ -34,6 +35,8 @@ def read_bounded(path: Path, limit: int) -> bytes:
                 raise DamagedError(f"{path}: {about.st_size} bytes, where at most {limit} belong")
             return file.read(limit)
     except OSError as error:
+        if error.errno == errno.ELOOP:
+            raise DamagedError(f"{path}: is a link, which is not followed: give the file itself") from error
         raise DamagedError(f"{path}: cannot be read ({error.strerror})") from error
 
 
