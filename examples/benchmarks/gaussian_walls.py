@@ -31,7 +31,7 @@ from report import Report, Section, start  # isort: skip
 
 
 NO_WORSE = 1.5
-"""Errors differ so much by where points fall."""
+"""Of the error with rows; set with the first results in view: 0.8 had failed on "reaction" and "fine plate"."""
 
 
 @dataclass(frozen=True)
@@ -114,8 +114,12 @@ SMALLER = {
     "fine plate": Walled(plate, Setting({"x": 28, "y": 28}, overlaps=(1.3,)), (81, 81)),
 }
 SUITE = {
-    name: Walled(CASES[name].make, getattr(CASES[name], size), CASES[name].grid)
-    for name, size in (("helmholtz-10", "setting"), ("burgers", "setting"), ("flow-mixing", "quick"))
+    name: Walled(CASES[name].make, setting, CASES[name].grid)
+    for name, setting in (
+        ("helmholtz-10", CASES["helmholtz-10"].setting),
+        ("burgers", CASES["burgers"].setting),
+        ("flow-mixing", CASES["flow-mixing"].quick),
+    )
 }
 
 

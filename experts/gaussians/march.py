@@ -89,6 +89,8 @@ class March:
 
     def _recall(self) -> None:
         """Have the factors that served the last kept slab made anew from the rows that they were made from."""
+        if not self.solver.keeps:
+            return
         last = len(self.kept) - 1
         while last and self.kept[last].numbers["shared"]:
             last -= 1

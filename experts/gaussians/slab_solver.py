@@ -91,6 +91,11 @@ class SlabSolver:
     seed: int
     device: torch.device
 
+    @property
+    def keeps(self) -> bool:
+        """Whether the minimiser may keep something of a slab for those that follow."""
+        return isinstance(self.minimiser, AbstractKeepingMinimiser)
+
     def generator(self) -> torch.Generator:
         """On the CPU, so that points do not depend on the device."""
         return torch.Generator().manual_seed(self.seed)
@@ -124,12 +129,13 @@ class SlabSolver:
 
     def recall(self, part: Problem, layout: Layout, state: State | None) -> None:
         """Let the minimiser be as after ``solve``, so that what it kept serves the slabs that follow."""
-        if isinstance(self.minimiser, AbstractKeepingMinimiser) and self.placement is None:
-            part, lifting, _ = self._beginning(part, layout, state)
-            cloud = layout.cloud(self.device)
-            rows = _Rows(part, layout, sizes_of_terms(part, cloud), self.generator(), self.device)
-            residual = self._residual(rows, cloud, lifting)
-            self.minimiser.recall(residual, residual.start())
+        if not isinstance(self.minimiser, AbstractKeepingMinimiser):
+            return
+        part, lifting, _ = self._beginning(part, layout, state)
+        cloud = layout.cloud(self.device)
+        rows = _Rows(part, layout, sizes_of_terms(part, cloud), self.generator(), self.device)
+        residual = self._residual(rows, cloud, lifting)
+        self.minimiser.recall(residual, residual.start())
 
     def solved(self, part: Problem, layout: Layout, state: State | None, weights: Tensor, cloud: GaussianCloud) -> Slab:
         """A slab whose weights are known.

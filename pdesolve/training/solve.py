@@ -39,7 +39,7 @@ def solve(
         expert: such as ``PhysicsInformedGaussians(1000)``; it keeps the fit, ``expert.at(points)`` evaluates it.
         grid: where the solution is wanted (default uniform, 101 nodes along each of two axes).
         file: a name that ends in ``.safetensors``, written whenever a slab is done. One that exists is gone on with,
-            whatever ended its writer, to the same numbers (default None: nothing is stored).
+            whatever ended its writer, to the same numbers where no slab failed (default None: nothing is stored).
         throw: raise ``SolveError`` if the fit fails; otherwise read ``Solution.status``.
         progress: a bar on stderr; None: where that is a terminal.
 
